@@ -1,0 +1,8 @@
+"""Model files, read without Keras: the only code that knows formats."""
+
+from __future__ import annotations
+
+from keramos.source.file import KerasFile, Tensor
+from keramos.source.topology import Call, LayerConfig, ModelConfig, Ref
+
+__all__ = ["Call", "KerasFile", "LayerConfig", "ModelConfig", "Ref", "Tensor"]
