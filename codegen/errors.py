@@ -23,7 +23,9 @@ class Problem:
 
     def __str__(self) -> str:
         """Return the line."""
-        return f"{self.where}: {self.problem}" + (f" ({self.hint})" if self.hint else "")
+        return f"{self.where}: {self.problem}" + (
+            f" ({self.hint})" if self.hint else ""
+        )
 
 
 class CompileError(Exception):

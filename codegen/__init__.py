@@ -1,0 +1,1 @@
+"""Keramos: an ahead-of-time compiler for Keras models."""

@@ -1,0 +1,1 @@
+"""Plan -> {path: bytes}: what is written into the user's repository."""

@@ -1,0 +1,1 @@
+"""What runs models without the compiler."""
