@@ -7,8 +7,11 @@ reached from its outputs. Passes build new graphs with :meth:`Graph.rewrite`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -18,10 +21,12 @@ from keramos import expr as scalar
 from keramos.expr import Expr
 from keramos.primitives import (
     DType,
+    Gather,
     Map,
     Primitive,
     Reshape,
     Scan,
+    Slice,
     Spec,
     align,
     broadcast,
@@ -77,6 +82,83 @@ class Value:
     def dtype(self) -> DType:
         """Return the element type."""
         return self.spec.dtype
+
+    def __add__(self, other: Operand) -> Value:
+        """Return the sum."""
+        return elementwise("add", self, other)
+
+    def __radd__(self, other: Operand) -> Value:
+        """Return the sum."""
+        return elementwise("add", other, self)
+
+    def __sub__(self, other: Operand) -> Value:
+        """Return the difference."""
+        return elementwise("sub", self, other)
+
+    def __rsub__(self, other: Operand) -> Value:
+        """Return the difference."""
+        return elementwise("sub", other, self)
+
+    def __mul__(self, other: Operand) -> Value:
+        """Return the product."""
+        return elementwise("mul", self, other)
+
+    def __rmul__(self, other: Operand) -> Value:
+        """Return the product."""
+        return elementwise("mul", other, self)
+
+    def __truediv__(self, other: Operand) -> Value:
+        """Return the quotient."""
+        return elementwise("div", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Value:
+        """Return the quotient."""
+        return elementwise("div", other, self)
+
+    def __pow__(self, other: Operand) -> Value:
+        """Return the power."""
+        return elementwise("pow", self, other)
+
+    def __neg__(self) -> Value:
+        """Return the negation."""
+        return elementwise("neg", self)
+
+    def __lt__(self, other: Value | float) -> Value:
+        """Return where self is smaller."""
+        return elementwise("lt", self, other)
+
+    def __le__(self, other: Value | float) -> Value:
+        """Return where self is smaller or equal."""
+        return elementwise("le", self, other)
+
+    def __gt__(self, other: Value | float) -> Value:
+        """Return where self is larger."""
+        return elementwise("gt", self, other)
+
+    def __ge__(self, other: Value | float) -> Value:
+        """Return where self is larger or equal."""
+        return elementwise("ge", self, other)
+
+    def __and__(self, other: Value) -> Value:
+        """Return where both hold."""
+        return elementwise("and", self, other)
+
+    def __or__(self, other: Value) -> Value:
+        """Return where one of them holds."""
+        return elementwise("or", self, other)
+
+    def __invert__(self) -> Value:
+        """Return where self doesn't hold."""
+        return elementwise("not", self)
+
+    def __getitem__(self, key: Key | tuple[Key, ...]) -> Value:
+        """Return elements as NumPy does; *key* leaves the batch axis out."""
+        return _item(self, key if isinstance(key, tuple) else (key,))
+
+
+# What stands beside a value in arithmetic: numbers are written into the expression.
+Operand = Value | float | int | bool | NDArray[Any]
+Key = int | slice | EllipsisType | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,10 +219,11 @@ def apply(
 ) -> tuple[Value, ...]:
     """Return the results of *primitive*; constants give constants, made when loaded.
 
-    Raises ValueError where the shapes don't fit.
+    Without *origins* the node belongs to the layer of :func:`lowering`. Raises
+    ValueError where the shapes don't fit.
     """
     specs = primitive.infer(*(x.spec for x in inputs))
-    node = Node(primitive, inputs, specs, origins)
+    node = Node(primitive, inputs, specs, origins or _ORIGINS.get())
     if any(x.constant is None for x in inputs) or isinstance(primitive, Scan):
         return node.results()
     return tuple(_fold(node, index) for index in range(len(specs)))
@@ -157,6 +240,105 @@ def _fold(node: Node, index: int) -> Value:
 
     name = next((x.name for x in node.inputs if x.name), "")
     return constant(Constant(node.specs[index], load), name=name)
+
+
+_ORIGINS: ContextVar[tuple[Origin, ...]] = ContextVar("origins", default=())
+
+
+@contextmanager
+def lowering(origin: Origin) -> Iterator[None]:
+    """Mark the nodes that are made inside as those of a layer."""
+    token = _ORIGINS.set((origin,))
+    try:
+        yield
+    finally:
+        _ORIGINS.reset(token)
+
+
+def elementwise(
+    function: str | Callable[..., Expr], *operands: Operand, dtype: DType | None = None
+) -> Value:
+    """Return an expression's operator, or a function of expressions, of *operands*.
+
+    Truth values make a bool; what else has no *dtype* is float32 where an operand is,
+    and int32 otherwise.
+    """
+    values: list[Value] = []
+    expressions: list[Expr] = []
+    for x in operands:
+        if isinstance(x, float | int):
+            expressions.append(scalar.const(x))
+            continue
+        value = x if isinstance(x, Value) else literal(np.asarray(x))
+        expressions.append(scalar.operand(len(values)))
+        values.append(value)
+    expr = (
+        scalar.call(function, *expressions)
+        if isinstance(function, str)
+        else function(*expressions)
+    )
+    if dtype is None:
+        dtype = "bool" if expr.is_boolean else _common_dtype(expr, values, operands)
+    return apply(Map(expr, dtype), *values)[0]
+
+
+# Functions whose result is no whole number for whole operands.
+_FLOATING = frozenset(
+    {"atan", "cos", "div", "erf", "exp", "expm1", "log", "log1p", "pow", "rsqrt"}
+    | {"sigmoid", "sin", "sqrt", "tanh"}
+)
+
+
+def _common_dtype(
+    expr: Expr, values: Sequence[Value], operands: Sequence[Operand]
+) -> DType:
+    """Return what NumPy would promote the operands to, in 32 bits."""
+    # The condition of a choice takes no part in its type.
+    counted = list(values)
+    if expr.op == "where":
+        counted = [values[i] for arg in expr.args[1:] for i in scalar.operands_of(arg)]
+    fractions = any(isinstance(x, float) for x in operands)
+    if fractions or expr.op in _FLOATING or any(x.dtype == "float32" for x in counted):
+        return "float32"
+    if counted and expr.op == "where" and all(x.dtype == "bool" for x in counted):
+        return "bool"
+    return "int32"
+
+
+def _item(x: Value, key: tuple[Key, ...]) -> Value:
+    """Return ``x[key]`` as slices, then dropped and inserted axes."""
+    consumed = sum(1 for k in key if k is not None and k is not Ellipsis)
+    if consumed > len(x.shape):
+        raise IndexError(f"{consumed} indices for {x.spec}")
+    rest = (slice(None),) * (len(x.shape) - consumed)
+    at = next((i for i, k in enumerate(key) if k is Ellipsis), len(key))
+    full = (*key[:at], *rest, *key[at + 1 :])
+    slices: list[tuple[int | None, int | None, int]] = []
+    plan: list[int | None] = []  # axes kept; None is a new one
+    dropped: list[int] = []
+    for k in full:
+        if k is None:
+            plan.append(None)
+            continue
+        axis = len(slices)
+        if isinstance(k, slice):
+            slices.append((k.start, k.stop, 1 if k.step is None else k.step))
+            plan.append(axis)
+        elif isinstance(k, int):
+            size = x.shape[axis]
+            if size is not None and not -size <= k < size:
+                raise IndexError(f"index {k} is outside axis {axis} of {x.spec}")
+            slices.append((k, k + 1 or None, 1))
+            dropped.append(axis)
+    if any(s != (None, None, 1) for s in slices):
+        (x,) = apply(Slice(tuple(slices)), x)
+    for axis in reversed(dropped):
+        if x.shape[axis] is None:
+            # A reshape can't tell a free axis of length 1 from the other free axes.
+            (x,) = apply(Gather(axis), x, literal(np.zeros((), np.int32)))
+            plan = [a - 1 if a is not None and a > axis else a for a in plan]
+    shape = tuple(1 if axis is None else x.shape[axis] for axis in plan)
+    return x if shape == x.shape else apply(Reshape(shape), x)[0]
 
 
 def constant(value: Constant, *, name: str) -> Value:
