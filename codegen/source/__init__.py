@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from keramos.source.file import KerasFile, Tensor
+from keramos.source.model_config import parse_model
+from keramos.source.read import read
 from keramos.source.topology import Call, LayerConfig, ModelConfig, Ref
 
-__all__ = ["Call", "KerasFile", "LayerConfig", "ModelConfig", "Ref", "Tensor"]
+__all__ = [
+    "Call",
+    "KerasFile",
+    "LayerConfig",
+    "ModelConfig",
+    "Ref",
+    "Tensor",
+    "parse_model",
+    "read",
+]

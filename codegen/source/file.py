@@ -27,7 +27,7 @@ class Tensor:
     read: Callable[[], NDArray[Any]] = field(repr=False)
 
     def array(self) -> NDArray[Any]:
-        """Return the values; nothing is cached, so hold on to them only while needed."""
+        """Return the values; nothing is cached here."""
         return self.read()
 
 

@@ -1,0 +1,214 @@
+"""HDF5 files that may be hostile: nothing outside the file, nothing absurd in size."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from keramos.errors import CompileError, quoted
+from keramos.source.file import Tensor
+
+# Zeros may be stored as nothing at all, and compressed data may be small, but a tensor
+# this much larger than what the file stores for it is there to exhaust the memory.
+LARGEST_UNSTORED = 64 << 20
+LARGEST_EXPANSION = 1000
+NUMBERS = frozenset("fiub")
+BFLOAT16 = np.dtype("V2")
+
+
+@dataclass(frozen=True, slots=True)
+class Hdf5Source:
+    """Where HDF5 data lies: opened anew for every use, and closed after it.
+
+    *opened* returns a path or a readable, seekable binary file.
+    """
+
+    where: str
+    opened: Callable[[], Path | io.RawIOBase | io.BufferedIOBase]
+
+    @contextmanager
+    def root(self) -> Iterator[h5py.File]:
+        """Open the file; whatever HDF5 objects to becomes a CompileError."""
+        try:
+            source = self.opened()
+            if isinstance(source, Path):
+                file = h5py.File(source, "r", locking=False)
+            else:
+                file = h5py.File(source, "r")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise CompileError.at(
+                self.where, f"isn't a complete HDF5 file: {_reason(error)}"
+            ) from None
+        with file:
+            yield file
+
+    def tensor(self, group: h5py.Group, path: str, *, name: str) -> Tensor:
+        """Return the dataset at *path* below *group*, to be read when needed."""
+        dataset = self.member(group, path)
+        if not isinstance(dataset, h5py.Dataset):
+            raise CompileError.at(self.where, f"{quoted(path)} isn't an array")
+        self._check(dataset)
+        absolute = dataset.name
+        kind = dataset.dtype
+        if kind == BFLOAT16:  # NumPy has no such type, but float32 holds its values.
+            kind = np.dtype("float32")
+
+        def read() -> NDArray[Any]:
+            with self.root() as root:
+                return self._values(self.member(root, absolute.lstrip("/")))
+
+        return Tensor(
+            name=name, shape=dataset.shape, dtype=kind.newbyteorder("=").name, read=read
+        )
+
+    def member(self, group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
+        """Return the group or array at *path*, without following a link."""
+        current: Any = group
+        for part in path.split("/"):
+            try:
+                link = current.get(part, getlink=True) if part else None
+            except (AttributeError, KeyError, RuntimeError, ValueError):
+                link = None
+            if link is None:
+                raise CompileError.at(
+                    self.where, f"holds no {quoted(path)} (looked for in the weights)"
+                )
+            if not isinstance(link, h5py.HardLink):
+                raise CompileError.at(
+                    self.where,
+                    f"{quoted(path)} is a link to another place, which isn't followed",
+                )
+            try:
+                current = current[part]
+            except (KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
+                raise CompileError.at(
+                    self.where, f"{quoted(path)} can't be read: {_reason(error)}"
+                ) from None
+        return current
+
+    def group(self, group: h5py.Group, path: str) -> h5py.Group:
+        """Return the group at *path*."""
+        found = self.member(group, path)
+        if not isinstance(found, h5py.Group):
+            raise CompileError.at(self.where, f"{quoted(path)} isn't a group")
+        return found
+
+    def text(self, group: h5py.Group, name: str) -> str | None:
+        """Return the string attribute *name*, or None where there is none."""
+        value = self._attribute(group, name)
+        if value is None:
+            return None
+        return self._decoded(value, name)
+
+    def texts(self, group: h5py.Group, name: str) -> list[str] | None:
+        """Return the list of strings *name*, also where it is split into chunks.
+
+        Keras splits lists of over 64 KiB into the attributes name0, name1, ...
+        """
+        value = self._attribute(group, name)
+        if value is not None:
+            return self._texts(value, name)
+        if f"{name}0" not in group.attrs:
+            return None
+        texts: list[str] = []
+        number = 0
+        while (value := self._attribute(group, f"{name}{number}")) is not None:
+            texts += self._texts(value, name)
+            number += 1
+        return texts
+
+    def _attribute(
+        self, group: h5py.Group, name: str
+    ) -> Any:  # noqa: ANN401 -- h5py's own type
+        """Return the attribute's value as h5py gives it, or None."""
+        try:
+            return group.attrs[name] if name in group.attrs else None
+        except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
+            raise CompileError.at(
+                self.where, f"its attribute {name!r} can't be read: {_reason(error)}"
+            ) from None
+
+    def _texts(self, value: object, name: str) -> list[str]:
+        """Return an array of strings as a list; an empty one may be of any type."""
+        if not isinstance(value, (np.ndarray, list)):
+            raise CompileError.at(self.where, f"its attribute {name!r} isn't a list")
+        return [self._decoded(item, name) for item in np.asarray(value).ravel()]
+
+    def _decoded(self, value: object, name: str) -> str:
+        """Return bytes or str as str."""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bytes):
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                pass
+        raise CompileError.at(self.where, f"its attribute {name!r} isn't text")
+
+    def _check(self, dataset: h5py.Dataset) -> None:
+        """Refuse arrays that aren't plain numbers within this file."""
+        name = quoted(dataset.name)
+        if dataset.shape is None:
+            raise CompileError.at(self.where, f"{name} is an array without a shape")
+        try:
+            kind = dataset.dtype
+            outside = bool(dataset.external) or dataset.is_virtual
+            stored = dataset.id.get_storage_size()
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise CompileError.at(
+                self.where, f"{name} can't be read: {_reason(error)}"
+            ) from None
+        if outside:
+            raise CompileError.at(
+                self.where, f"{name} keeps its values in other files, which aren't read"
+            )
+        if kind.kind not in NUMBERS and kind != BFLOAT16:
+            raise CompileError.at(
+                self.where, f"{name} holds {kind.name} values, not numbers"
+            )
+        declared = math.prod(dataset.shape) * kind.itemsize
+        if declared > LARGEST_UNSTORED + LARGEST_EXPANSION * stored:
+            raise CompileError.at(
+                self.where,
+                f"{name} claims {declared} bytes, but the file stores {stored} for it",
+            )
+
+    def _values(self, dataset: h5py.Group | h5py.Dataset) -> NDArray[Any]:
+        """Return a dataset's values in the machine's byte order."""
+        self._check(dataset)
+        try:
+            values: NDArray[Any] = np.asarray(dataset[()])
+        except (OSError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+            raise CompileError.at(
+                self.where, f"{quoted(dataset.name)} can't be read: {_reason(error)}"
+            ) from None
+        if values.dtype == BFLOAT16:
+            return widened_bfloat16(values.view("<u2"))
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def widened_bfloat16(bits: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the values of bfloat16 numbers, given as their 16 bits."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def is_hdf5(path: Path) -> bool:
+    """Return whether *path* begins like HDF5, which may follow a block of the user."""
+    try:
+        return bool(h5py.is_hdf5(path))
+    except OSError:
+        return False
+
+
+def _reason(error: BaseException) -> str:
+    """Return an exception's first line."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
