@@ -1,0 +1,58 @@
+"""Options, profiles and fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+
+import moderngl
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+# Keras asks for its backend when it is imported, once.
+os.environ["KERAS_BACKEND"] = "jax"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+# Compiling a model is slow work for a property: time says nothing about its health.
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    max_examples=25,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "thorough",
+    settings.get_profile("ci"),
+    derandomize=False,
+    max_examples=500,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the switch that accepts the present outputs as golden."""
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write generated/ and the golden texts anew instead of comparing",
+    )
+
+
+@pytest.fixture(scope="session")
+def update_golden(pytestconfig: pytest.Config) -> bool:
+    """Return whether golden files are to be written."""
+    return bool(pytestconfig.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def egl() -> None:
+    """Skip the test where there is no GPU driver; in CI, fail: it must have one."""
+    try:
+        moderngl.create_standalone_context(backend="egl").release()
+    except Exception as error:  # noqa: BLE001  moderngl raises Exception itself
+        reason = f"no OpenGL through EGL: {error}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
