@@ -1,0 +1,29 @@
+"""Layers that can't be run, each with the reason that its user should read."""
+
+from keramos.runtime_min.interpreter.definition import Definition
+from keramos.runtime_min.interpreter.layer import Layer
+from keramos.runtime_min.interpreter.registry import layer
+
+
+@layer("Lambda")
+class Lambda(Layer):
+    """A function of the author's: its code is never executed."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Refuse."""
+        raise definition.refusal(
+            "holds Python bytecode, which is never executed",
+            "pass --custom FILE.py that defines it",
+        )
+
+
+@layer("TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper")
+class Foreign(Layer):
+    """A program of another framework."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Refuse."""
+        raise definition.refusal(
+            "wraps a program of another framework, which isn't in the file",
+            "pass --custom FILE.py that defines it",
+        )
