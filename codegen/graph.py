@@ -38,10 +38,20 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """Numbers known ahead of time, made when asked for and not kept."""
+    """Numbers known ahead of time, made when asked for and not kept.
+
+    *reshaped* is the constant that holds the same numbers in the same order under
+    another shape, if there is one: stored once, it serves both.
+    """
 
     spec: Spec
     load: Callable[[], Array] = field(repr=False)
+    reshaped: Constant | None = field(default=None, repr=False)
+
+    @property
+    def stored(self) -> Constant:
+        """Return the constant whose numbers are stored for this one."""
+        return self if self.reshaped is None else self.reshaped.stored
 
     def array(self) -> Array:
         """Return the numbers; raise ValueError where they aren't what was promised."""
@@ -236,10 +246,12 @@ def _fold(node: Node, index: int) -> Value:
         arrays = [
             x.constant.array()[None] for x in node.inputs if x.constant is not None
         ]
-        return node.evaluate(*arrays)[index][0]
+        result: Array = node.evaluate(*arrays)[index][0]
+        return result
 
     name = next((x.name for x in node.inputs if x.name), "")
-    return constant(Constant(node.specs[index], load), name=name)
+    same = node.inputs[0].constant if isinstance(node.primitive, Reshape) else None
+    return constant(Constant(node.specs[index], load, same), name=name)
 
 
 _ORIGINS: ContextVar[tuple[Origin, ...]] = ContextVar("origins", default=())

@@ -1,1 +1,1 @@
-"""From a graph to what a target executes: stages, names, lifetimes, buffers, layouts."""
+"""From a graph to what a target executes: stages, names, lifetimes, layouts."""

@@ -1,0 +1,177 @@
+"""GlPlan -> files: deduplicated fragment programs, plan.json, and the executor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keramos.emit.glsl import fragment, title
+from keramos.graph import Graph, Value
+from keramos.plan.gl import GlPlan, Stage, Tensor, plan
+from keramos.plan.layout import Limits, canonical, packing
+from keramos.runtime_min import vendored
+from keramos.text import identifier, unique
+
+
+@dataclass(frozen=True, slots=True)
+class GlFiles:
+    """The gl target's files, and the constants that only it stores, by name."""
+
+    files: dict[str, bytes]
+    constants: dict[str, Value]
+    plan: GlPlan
+
+
+def emit_gl(
+    graph: Graph,
+    *,
+    names: Mapping[Value, str],
+    limits: Limits,
+    batch: int,
+    where: str,
+) -> GlFiles:
+    """Return what the gl target adds to the package of an optimised graph.
+
+    *names* are the graph's constants and their names in the weights file. Raises
+    CompileError.
+    """
+    gl = plan(graph, batch=batch, limits=limits, where=where)
+    stored = _stored(gl, names)
+    known = {value.constant.stored for value in names if value.constant is not None}
+    extra = {
+        stored[c.value]: c.value
+        for c in gl.constants
+        if c.value.constant is not None and c.value.constant.stored not in known
+    }
+    return GlFiles(files(gl, stored), extra, gl)
+
+
+def _stored(gl: GlPlan, names: Mapping[Value, str]) -> dict[Value, str]:
+    """Return the name in the weights file of each constant of the plan.
+
+    A constant that is another one reshaped goes by the other's name.
+    """
+    by_content = {
+        value.constant.stored: name
+        for value, name in names.items()
+        if value.constant is not None
+    }
+    result: dict[Value, str] = {}
+    taken = list(names.values())
+    for value in (c.value for c in gl.constants):
+        if value.constant is None:
+            continue
+        content = value.constant.stored
+        if content not in by_content:
+            label = identifier(f"{value.name or 'constant'}_gl")
+            by_content[content] = unique([*taken, label])[-1]
+            taken.append(by_content[content])
+        result[value] = by_content[content]
+    return result
+
+
+def files(gl: GlPlan, names: Mapping[Value, str]) -> dict[str, bytes]:
+    """Return ``_gl.py``, the programs and ``shaders/plan.json``.
+
+    *names* are the names in the weights file of the plan's constants.
+    """
+    texts = {stage: fragment(stage) for stage in gl.stages}
+    first: dict[str, Stage] = {}
+    for stage, text in texts.items():
+        first.setdefault(text, stage)
+    labels = unique(stage.name for stage in first.values())
+    programs = dict(zip(first, labels, strict=True))
+    document = _document(gl, names, texts, programs)
+    result = {
+        "_gl.py": vendored.source("gl.py").encode(),
+        "shaders/plan.json": _json(document).encode(),
+    }
+    for text, label in programs.items():
+        users = [stage for stage, other in texts.items() if other == text]
+        more = f" (and {len(users) - 1} more)" if len(users) > 1 else ""
+        head = f"// {title(users[0])}{more}\n"
+        result[f"shaders/{label}.frag"] = (head + text).encode()
+    return result
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    """Return one line per entry: diffs stay readable, files small."""
+    lines = []
+    for key, value in document.items():
+        if isinstance(value, list) and value:
+            rows = ",\n".join(f"  {json.dumps(row)}" for row in value)
+            lines.append(f' "{key}": [\n{rows}\n ]')
+        else:
+            lines.append(f' "{key}": {json.dumps(value)}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _document(
+    gl: GlPlan,
+    names: Mapping[Value, str],
+    texts: Mapping[Stage, str],
+    programs: Mapping[str, str],
+) -> dict[str, Any]:
+    order = list(programs)
+    users = {text: stage for stage, text in texts.items()}
+    return {
+        "format": 1,
+        "batch": gl.batch,
+        "limits": {
+            "texture_size": gl.limits.texture_size,
+            "layers": gl.limits.layers,
+            "draw_buffers": gl.limits.draw_buffers,
+        },
+        "texture_bytes": gl.texture_bytes,
+        "textures": [[t.width, t.height, t.layers] for t in gl.textures],
+        "constants": [
+            {
+                "tensor": names[constant.value],
+                "texture": gl.texture(constant.tensor),
+                **_packing(constant.tensor, (1, *constant.view)),
+            }
+            for constant in gl.constants
+        ],
+        "inputs": [_port(gl, tensor) for tensor in gl.inputs],
+        "outputs": [_port(gl, tensor) for tensor in gl.outputs],
+        "programs": [
+            {
+                "file": f"{label}.frag",
+                "samplers": len(users[text].operands),
+                "outputs": users[text].group,
+            }
+            for text, label in programs.items()
+        ],
+        "stages": [
+            {
+                "name": stage.name,
+                "program": order.index(texts[stage]),
+                "textures": [gl.texture(tensor) for tensor in stage.operands],
+                "draws": [list(draw) for draw in stage.draws()],
+                **_port(gl, stage.output),
+            }
+            for stage in gl.stages
+        ],
+    }
+
+
+def _port(gl: GlPlan, tensor: Tensor) -> dict[str, Any]:
+    view = (gl.batch, *canonical(tensor.shape))
+    return {
+        "texture": gl.texture(tensor),
+        "shape": list(tensor.shape),
+        **_packing(tensor, view),
+    }
+
+
+def _packing(tensor: Tensor, view: tuple[int, ...]) -> dict[str, Any]:
+    recipe = packing(tensor.layout)
+    return {
+        "view": list(view),
+        "padded": list(recipe.padded),
+        "split": list(recipe.split),
+        "order": list(recipe.order),
+        "size": list(recipe.size),
+    }

@@ -1,0 +1,592 @@
+"""Stage -> GLSL: a prelude of constants and accessors in front of the family's body.
+
+The same text runs under ``#version 300 es`` and ``#version 330``: the version line is
+left to the executors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from keramos import shaders
+from keramos.expr import GLSL, Expr, render
+from keramos.plan.gl import Stage, Tensor
+from keramos.plan.layout import AXIS_NAMES, LANES, B, Digit, Layout, canonical
+from keramos.primitives import (
+    Concat,
+    Contract,
+    Conv,
+    Gather,
+    Map,
+    Pad,
+    Reduce,
+    Reshape,
+    Resize,
+    Shape,
+    Slice,
+    Softmax,
+    Transpose,
+    Window,
+    same_padding,
+)
+from keramos.text import comment, glsl_float
+
+PRECISION = """\
+precision highp float;
+precision highp int;
+precision highp sampler2DArray;
+"""
+
+# Bodies that define value() for one block take their main function from lib/each.
+OWN_MAIN = frozenset({"conv", "contract", "depthwise"})
+# Families whose value() is written out for the stage, without a body of their own.
+GENERATED = frozenset({"map", "move"})
+LIBRARY = (
+    "source",
+    "pick",
+    "k_where",
+    "k_tanh",
+    "k_sigmoid",
+    "k_log1p",
+    "k_expm1",
+    "k_erf",
+    "k_mod",
+    "k_pow",
+)
+PARAMETERS = "int n, int d, int h, int w, int b"
+
+
+def fragment(stage: Stage) -> str:
+    """Return the fragment shader of *stage*, less version line and comment."""
+    body = [_value(stage)] if stage.family in GENERATED else []
+    if stage.family not in GENERATED:
+        body.append(shaders.source(stage.family))
+    if stage.family not in OWN_MAIN:
+        body.append(shaders.source("lib/each"))
+    prelude = [
+        _constants(stage),
+        _uniforms(stage),
+        *(_accessor(index, tensor) for index, tensor in enumerate(stage.operands)),
+        _locate(stage.output.layout),
+        _finish(stage),
+        _first_block(stage),
+    ]
+    text = "\n".join([*prelude, *body])
+    library = [shaders.source(f"lib/{name}") for name in LIBRARY if f"{name}(" in text]
+    return PRECISION + "\n" + "\n".join([*library, text])
+
+
+def title(stage: Stage) -> str:
+    """Return what the stage is, for the comment in front of its program."""
+    layers = " + ".join(
+        f"{comment(o.layer)} ({comment(o.class_name)})" for o in stage.node.origins
+    )
+    shapes = [tensor.shape for tensor in stage.operands if tensor.batched]
+    given = ", ".join(map(_shape_text, shapes))
+    return f"{stage.name}: {layers}, {given} -> {_shape_text(stage.output.shape)}"
+
+
+def _shape_text(shape: Shape) -> str:
+    return "(" + ", ".join(map(str, shape)) + ")"
+
+
+# --- the prelude ---------------------------------------------------------------------
+
+
+def _integers(values: Mapping[str, int]) -> str:
+    lines = [f"const int {name} = {value};\n" for name, value in values.items()]
+    return "".join(lines)
+
+
+def _triples(prefix: str, values: Sequence[int], missing: int) -> dict[str, int]:
+    """Return ``PREFIX_D``, ``_H``, ``_W`` with *missing* for the leading ones."""
+    whole = [missing] * (3 - len(values)) + list(values)
+    return {f"{prefix}_{axis}": v for axis, v in zip("DHW", whole, strict=True)}
+
+
+def _constants(stage: Stage) -> str:
+    primitive = stage.node.primitive
+    given = stage.operands[0].layout
+    d, h, w = given.extents[1:4]
+    sizes = {"IN_D": d, "IN_H": h, "IN_W": w, "IN_BLOCKS": given.extents[B]}
+    match primitive:
+        case Conv():
+            return _convolution(stage, primitive, sizes)
+        case Window():
+            return _pooling(stage, primitive, sizes)
+        case Contract():
+            across = int(primitive.b_contract == (2,))
+            sizes["DEPTH"] = given.channels
+            return _integers(sizes) + f"#define ACROSS {across}\n"
+        case Reduce():
+            return _reduction(stage, primitive.kind, primitive.axes, sizes)
+        case Softmax():
+            text = _reduction(stage, "sum", (primitive.axis,), sizes)
+            return text + f"const bool LOGARITHM = {str(primitive.log).lower()};\n"
+        case Resize():
+            return _interpolation(stage, primitive, sizes)
+        case _:
+            return ""
+
+
+def _convolution(stage: Stage, conv: Conv, sizes: dict[str, int]) -> str:
+    x, kernel = stage.node.inputs[0].shape, stage.node.inputs[1].shape
+    window = [k or 0 for k in kernel[:-2]]
+    depth, filters = kernel[-2] or 0, kernel[-1] or 0
+    extents = [
+        (k - 1) * dilation + 1
+        for k, dilation in zip(window, conv.dilation, strict=True)
+    ]
+    low = [
+        (
+            same_padding(((x[a] or 0) - 1) * conv.input_dilation[a] + 1, extents[a], s)[
+                0
+            ]
+            if pad == "same"
+            else pad[0]
+        )
+        for a, (pad, s) in enumerate(zip(conv.padding, conv.strides, strict=True))
+    ]
+    sizes |= _triples("KERNEL", window, 1) | _triples("STRIDE", conv.strides, 1)
+    sizes |= _triples("PAD", low, 0) | _triples("DILATION", conv.dilation, 1)
+    sizes |= _triples("UP", conv.input_dilation, 1)
+    if stage.family == "conv":
+        sizes["IN_BLOCKS"] = -(-depth // LANES)
+    if stage.family == "grouped":
+        sizes |= {"DEPTH": depth, "FILTERS": filters // conv.groups}
+    return _integers(sizes)
+
+
+def _pooling(stage: Stage, pool: Window, sizes: dict[str, int]) -> str:
+    x = stage.node.inputs[0].shape
+    low = [
+        same_padding(x[a] or 0, size, stride)[0] if pad == "same" else pad[0]
+        for a, (size, stride, pad) in enumerate(
+            zip(pool.size, pool.strides, pool.padding, strict=True)
+        )
+    ]
+    sizes |= _triples("KERNEL", pool.size, 1) | _triples("STRIDE", pool.strides, 1)
+    sizes |= _triples("PAD", low, 0)
+    largest = pool.kind == "max"
+    return (
+        _integers(sizes)
+        + f"const float START = {'-3.4028234e38' if largest else '0.0'};\n"
+        + f"const bool MEAN = {str(pool.kind == 'mean').lower()};\n"
+        + f"#define COMBINE(a, b) {'max(a, b)' if largest else '(a + b)'}\n"
+    )
+
+
+_START = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}
+_COMBINE = {
+    "sum": "(a + b)",
+    "mean": "(a + b)",
+    "prod": "(a * b)",
+    "max": "max(a, b)",
+    "min": "min(a, b)",
+}
+
+
+def _reduction(
+    stage: Stage, kind: str, axes: tuple[int, ...], sizes: dict[str, int]
+) -> str:
+    shape = stage.node.inputs[0].shape
+    last = len(shape) - 1
+    # Of axes that were merged into d, none is reduced: see prepare().
+    merged = {max(4 - (len(shape) - axis), 0) for axis in axes}
+    extents = dict(zip(range(3), canonical(shape)[:3], strict=True))
+    counts = [extents[place] if place in merged else 1 for place in range(3)]
+    sizes |= _triples("COUNT", counts, 1)
+    sizes["IN_C"] = stage.operands[0].layout.channels
+    total = math.prod(shape[axis] or 0 for axis in axes)
+    scale = 1 / total if kind == "mean" else 1.0
+    return (
+        _integers(sizes)
+        + f"const float START = {glsl_float(_START[kind])};\n"
+        + f"const float SCALE = {glsl_float(scale)};\n"
+        + f"#define OVER_CHANNELS {int(last in axes)}\n"
+        + f"#define COMBINE(a, b) {_COMBINE[kind]}\n"
+    )
+
+
+_CURVES = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
+
+
+def _interpolation(stage: Stage, resize: Resize, sizes: dict[str, int]) -> str:
+    before = canonical(stage.node.inputs[0].shape)[:3]
+    after = canonical(stage.node.specs[0].shape)[:3]
+    curve = _CURVES[resize.method]
+    radius = max(curve, 1)
+    widen = [
+        max(old / new, 1.0) if resize.antialias else 1.0
+        for old, new in zip(before, after, strict=True)
+    ]
+    reach = [
+        0 if old == new else math.ceil(radius * scale)
+        for old, new, scale in zip(before, after, widen, strict=True)
+    ]
+    sizes |= _triples("OUT", after, 1) | _triples("REACH", reach, 0)
+    floats = "".join(
+        f"const float WIDEN_{axis} = {glsl_float(scale)};\n"
+        for axis, scale in zip("DHW", widen, strict=True)
+    )
+    return _integers(sizes) + floats + f"#define CURVE {curve}\n"
+
+
+def _uniforms(stage: Stage) -> str:
+    count = len(stage.operands)
+    samplers = "".join(f"uniform sampler2DArray t{k};\n" for k in range(count))
+    layers = stage.output.layout.layers
+    first = "uniform int first;\n" if layers > stage.group else "const int first = 0;\n"
+    outputs = "".join(
+        f"layout(location = {q}) out vec4 o{q};\n" for q in range(stage.group)
+    )
+    each = " ".join(f"F({q}, r{q}, o{q})" for q in range(stage.group))
+    blocks = f"#define EACH_BLOCK(F) {each}\n"
+    return f"{samplers}{first}{outputs}{blocks}"
+
+
+def coordinate(layout: Layout, place: str, names: Sequence[str]) -> str:
+    """Return the texel's x, y or layer in terms of the indexes *names*."""
+    terms = []
+    for digit in layout.digits:
+        if digit.place == place and digit.radix > 1:
+            text = _digit(digit, layout.extents[digit.axis], names[digit.axis])
+            terms.append(text if digit.weight == 1 else f"{text} * {digit.weight}")
+    return " + ".join(terms) or "0"
+
+
+def _digit(digit: Digit, extent: int, name: str) -> str:
+    text = name if digit.divisor == 1 else f"{name} / {digit.divisor}"
+    if digit.divisor * digit.radix < extent:
+        return f"{text} % {digit.radix}"
+    return text if digit.divisor == 1 else f"({text})"
+
+
+def _accessor(index: int, tensor: Tensor) -> str:
+    x, y, layer = (
+        coordinate(tensor.layout, place, AXIS_NAMES) for place in ("x", "y", "layer")
+    )
+    return (
+        f"vec4 at{index}({PARAMETERS}) {{\n"
+        f"    return texelFetch(t{index}, ivec3({x}, {y}, {layer}), 0);\n"
+        "}\n"
+    )
+
+
+def _locate(layout: Layout) -> str:
+    """Return the inverse map: from the fragment to the indexes of its first block."""
+    parts: dict[int, list[str]] = {axis: [] for axis in range(5)}
+    position = {"x": "p.x", "y": "p.y", "layer": "first"}
+    for digit in layout.digits:
+        if digit.radix == 1:
+            continue
+        text = position[digit.place]
+        if digit.weight > 1:
+            text = f"{text} / {digit.weight}"
+        if digit.weight * digit.radix < layout.size(digit.place):
+            text = f"{text} % {digit.radix}"
+        scaled = f"{text} * {digit.divisor}" if digit.divisor > 1 else text
+        parts[digit.axis].append(scaled)
+    lines = [
+        f"    {name} = {' + '.join(parts[axis]) or '0'};"
+        for axis, name in enumerate(AXIS_NAMES)
+    ]
+    arguments = ", ".join(f"out int {name}" for name in AXIS_NAMES)
+    return "\n".join(
+        [
+            f"void locate({arguments}) {{",
+            "    ivec2 p = ivec2(gl_FragCoord.xy);",
+            *lines,
+            "}\n",
+        ]
+    )
+
+
+def _first_block(stage: Stage) -> str:
+    primitive = stage.node.primitive
+    if stage.family != "conv" or not isinstance(primitive, Conv):
+        return ""
+    text = "0"
+    if primitive.groups > 1:
+        depth = stage.node.inputs[1].shape[-2] or 0
+        per_group = stage.output.layout.channels // primitive.groups // LANES
+        text = f"b / {per_group} * {depth // LANES}"
+    return (
+        "// The first block of the input channels that output block b reads.\n"
+        f"int first_block(int b) {{ return {text}; }}\n"
+    )
+
+
+def _finish(stage: Stage) -> str:
+    """Return the epilogue, and the rule that lanes beyond the channels are zero."""
+    node = stage.node
+    lines = []
+    if node.epilogue is not None:
+        names = ["r"]
+        for number, extra in enumerate(node.extras):
+            index = len(node.operands) + number
+            fetched = _fetch(index, extra.shape, stage)
+            lines.append(f"    vec4 e{number} = {fetched};")
+            names.append(f"e{number}")
+        lines.append(f"    r = {_text(node.epilogue, names)};")
+    channels = stage.output.layout.channels
+    beyond = channels % LANES
+    if node.specs[0].dtype == "int32" and isinstance(node.primitive, Map):
+        lines.append("    r = trunc(r);")
+    if beyond:
+        kept = ", ".join(["r.x", "r.y", "r.z"][:beyond] + ["0.0"] * (LANES - beyond))
+        if channels < LANES:
+            lines.append(f"    return vec4({kept});")
+        else:
+            lines.append(f"    return b < {channels // LANES} ? r : vec4({kept});")
+    else:
+        lines.append("    return r;")
+    return "\n".join([f"vec4 finish(vec4 r, {PARAMETERS}) {{", *lines, "}\n"])
+
+
+def _text(expr: Expr, names: Sequence[str]) -> str:
+    return render(expr, GLSL, names, lambda value: f"vec4({glsl_float(value)})")
+
+
+def _fetch(index: int, shape: Shape, stage: Stage) -> str:
+    """Return operand *index*, broadcast against the output, at the current texel."""
+    tensor = stage.operands[index]
+    out = stage.output.shape
+    axes = _axes(out, ("d", "h", "w"), "b")
+    aligned = ["0" if size == 1 else axis for size, axis in _pair(shape, axes)]
+    splat = bool(shape) and shape[-1] == 1 and bool(out) and out[-1] != 1
+    if not shape and out and out[-1] != 1:
+        splat = True
+    d, h, w, b = _coordinates(shape, aligned)
+    n = "n" if tensor.batched else "0"
+    return f"at{index}({n}, {d}, {h}, {w}, {b})" + (".xxxx" if splat else "")
+
+
+def _pair(shape: Shape, axes: Sequence[str]) -> list[tuple[int | None, str]]:
+    return list(zip(shape, axes[len(axes) - len(shape) :], strict=True))
+
+
+def _axes(shape: Shape, outer: tuple[str, str, str], last: str) -> list[str]:
+    """Return an index per axis of *shape* from the canonical ones."""
+    d, h, w = outer
+    if len(shape) <= 4:  # noqa: PLR2004
+        return [d, h, w, last][4 - len(shape) :]
+    leading = [size or 1 for size in shape[:-3]]
+    axes = []
+    for k, size in enumerate(leading):
+        stride = math.prod(leading[k + 1 :])
+        text = d if stride == 1 else f"({d} / {stride})"
+        axes.append(text if k == 0 else f"({text} % {size})")
+    return [*axes, h, w, last]
+
+
+def _coordinates(shape: Shape, axes: Sequence[str]) -> list[str]:
+    """Return the canonical indexes ``d, h, w, last`` from one per axis."""
+    whole = ["0"] * (4 - len(axes)) + list(axes)
+    leading = [size or 1 for size in shape[:-3]]
+    if len(leading) <= 1:
+        return whole
+    terms = []
+    for k, axis in enumerate(axes[: len(leading)]):
+        stride = math.prod(leading[k + 1 :])
+        terms.append(axis if stride == 1 else f"{_group(axis)} * {stride}")
+    return [" + ".join(terms), *whole[-3:]]
+
+
+def _group(text: str) -> str:
+    return text if text.isalnum() else f"({text})"
+
+
+# --- generated bodies ----------------------------------------------------------------
+
+
+def _value(stage: Stage) -> str:
+    """Return ``value()`` of elementwise stages and of those that move elements."""
+    primitive = stage.node.primitive
+    if isinstance(primitive, Map):
+        operands = stage.node.operands
+        lines = [
+            f"    vec4 v{k} = {_fetch(k, x.shape, stage)};"
+            for k, x in enumerate(operands)
+        ]
+        names = [f"v{k}" for k in range(len(operands))]
+        lines.append(f"    return {_text(primitive.expr, names)};")
+        return "\n".join([f"vec4 value({PARAMETERS}) {{", *lines, "}\n"])
+    texel = _moved(stage, by_texel=True)
+    if texel is not None:
+        return "\n".join([f"vec4 value({PARAMETERS}) {{", *texel, "}\n"])
+    single = _moved(stage, by_texel=False) or []
+    return "\n".join(
+        [
+            "float element(int n, int d, int h, int w, int c) {",
+            *single,
+            "}\n",
+            f"vec4 value({PARAMETERS}) {{",
+            "    int c = 4 * b;",
+            "    return vec4(element(n, d, h, w, c), element(n, d, h, w, c + 1),",
+            "                element(n, d, h, w, c + 2), element(n, d, h, w, c + 3));",
+            "}\n",
+        ]
+    )
+
+
+def _moved(stage: Stage, *, by_texel: bool) -> list[str] | None:
+    """Return the statements that fetch the output's texel, or its element c.
+
+    None where *by_texel* can't be: where lanes change places.
+    """
+    node = stage.node
+    shape = node.inputs[0].shape
+    out = node.specs[0].shape
+    last = "b" if by_texel else "c"
+    axes = _axes(out, ("d", "h", "w"), last)
+    match node.primitive:
+        case Transpose(permutation):
+            return _transposed(stage, permutation, axes, by_texel=by_texel)
+        case Slice(slices):
+            return _sliced(stage, slices, axes, by_texel=by_texel)
+        case Pad() as pad:
+            return _padded(stage, pad, axes, by_texel=by_texel)
+        case Concat(axis):
+            return _joined(stage, axis, axes, by_texel=by_texel)
+        case Reshape():
+            if by_texel and (canonical(shape)[3] % LANES or canonical(out)[3] % LANES):
+                return None
+            return _reshaped(stage, last)
+        case Gather(axis):
+            return _gathered(stage, axis, axes, by_texel=by_texel)
+        case _:
+            raise TypeError(f"{node.primitive} moves no elements")
+
+
+def _read(stage: Stage, index: int, axes: Sequence[str], *, by_texel: bool) -> str:
+    """Return operand *index* at *axes*: a texel, or one element of it."""
+    tensor = stage.operands[index]
+    d, h, w, last = _coordinates(tensor.shape, axes)
+    n = "n" if tensor.batched else "0"
+    if by_texel:
+        return f"at{index}({n}, {d}, {h}, {w}, {last})"
+    if last == "0":
+        return f"at{index}({n}, {d}, {h}, {w}, 0).x"
+    whole = _group(last)
+    return f"pick(at{index}({n}, {d}, {h}, {w}, {whole} / 4), {whole} % 4)"
+
+
+def _transposed(
+    stage: Stage, permutation: tuple[int, ...], axes: list[str], *, by_texel: bool
+) -> list[str] | None:
+    if by_texel and permutation and permutation[-1] != len(permutation) - 1:
+        return None
+    source = [""] * len(axes)
+    for axis, origin in enumerate(permutation):
+        source[origin] = axes[axis]
+    return [f"    return {_read(stage, 0, source, by_texel=by_texel)};"]
+
+
+def _sliced(
+    stage: Stage,
+    slices: Sequence[tuple[int | None, int | None, int]],
+    axes: list[str],
+    *,
+    by_texel: bool,
+) -> list[str] | None:
+    shape = stage.node.inputs[0].shape
+    source = []
+    for axis, (size, bounds) in enumerate(zip(shape, slices, strict=True)):
+        start, _, step = slice(*bounds).indices(size or 0)
+        index = axes[axis]
+        if by_texel and axis == len(shape) - 1:
+            if step != 1 or start % LANES:
+                return None
+            start //= LANES
+        scaled = index if step == 1 else f"{index} * {step}"
+        source.append(f"{start} + {scaled}" if start else scaled)
+    return [f"    return {_read(stage, 0, source, by_texel=by_texel)};"]
+
+
+def _padded(
+    stage: Stage, pad: Pad, axes: list[str], *, by_texel: bool
+) -> list[str] | None:
+    shape = stage.node.inputs[0].shape
+    source, outside = [], []
+    for axis, (low, high) in enumerate(pad.widths):
+        index, size, front = axes[axis], shape[axis] or 0, low
+        if by_texel and axis == len(shape) - 1:
+            # Lanes beyond the channels are zeros already, but not another value.
+            if low % LANES or ((low or high) and pad.value):
+                return None
+            front, size = low // LANES, -(-size // LANES)
+        source.append(f"{index} - {front}" if front else index)
+        if low:
+            outside.append(f"{index} < {front}")
+        if high:
+            outside.append(f"{index} >= {front + size}")
+    value = glsl_float(pad.value)
+    filling = f"vec4({value})" if by_texel else value
+    guard = [f"    if ({' || '.join(outside)}) return {filling};"] if outside else []
+    return [*guard, f"    return {_read(stage, 0, source, by_texel=by_texel)};"]
+
+
+def _joined(
+    stage: Stage, axis: int, axes: list[str], *, by_texel: bool
+) -> list[str] | None:
+    lengths = [x.shape[axis] or 0 for x in stage.node.inputs]
+    on_channels = axis == len(axes) - 1
+    if by_texel and on_channels and any(length % LANES for length in lengths[:-1]):
+        return None
+    unit = LANES if by_texel and on_channels else 1
+    lines, offset = [], 0
+    for index, length in enumerate(lengths):
+        source = list(axes)
+        if offset:
+            source[axis] = f"{axes[axis]} - {offset // unit}"
+        read = _read(stage, index, source, by_texel=by_texel)
+        offset += length
+        final = index == len(lengths) - 1
+        guard = "" if final else f"if ({axes[axis]} < {offset // unit}) "
+        lines.append(f"    {guard}return {read};")
+    return lines
+
+
+def _linear(sizes: Sequence[int], names: Sequence[str]) -> str:
+    text = names[0]
+    for size, name in zip(sizes[1:], names[1:], strict=True):
+        text = f"({text}) * {size} + {name}" if text != "0" else name
+    return text
+
+
+def _reshaped(stage: Stage, last: str) -> list[str]:
+    """Count elements (or texels) in row-major order and look that number up."""
+    _, h, w, c = canonical(stage.node.inputs[0].shape)
+    out = canonical(stage.node.specs[0].shape)
+    unit = LANES if last == "b" else 1
+    count = _linear([*out[:3], out[3] // unit], ["d", "h", "w", last])
+    c //= unit
+    n = "n" if stage.operands[0].batched else "0"
+    place = f"{n}, k / {h * w * c}, k / {w * c} % {h}, k / {c} % {w}"
+    if last == "b":
+        return [f"    int k = {count};", f"    return at0({place}, k % {c});"]
+    return [
+        f"    int k = {count};",
+        f"    return pick(at0({place}, k % {c} / 4), k % {c} % 4);",
+    ]
+
+
+def _gathered(
+    stage: Stage, axis: int, axes: list[str], *, by_texel: bool
+) -> list[str] | None:
+    data, indices = (x.shape for x in stage.node.inputs[:2])
+    if by_texel and axis == len(data) - 1:
+        return None
+    rank = len(indices)
+    chosen = axes[axis : axis + rank]
+    if by_texel and rank and axis + rank == len(axes):
+        return None
+    index = _read(stage, 1, chosen, by_texel=False)
+    limit = (data[axis] or 1) - 1
+    source = [*axes[:axis], "k", *axes[axis + rank :]]
+    return [
+        f"    int k = clamp(int(floor({index} + 0.5)), 0, {limit});",
+        f"    return {_read(stage, 0, source, by_texel=by_texel)};",
+    ]

@@ -1,0 +1,353 @@
+"""Where the elements of a tensor lie in a texture array: digit maps.
+
+A tensor is seen as ``(n, d, h, w, c)``: the batch, up to three spatial axes (further
+leading axes are merged into d) and the channels. Four channels make a texel, so its
+index is ``(n, d, h, w, b)`` with ``b = c // 4``, the channel block. Each index is
+written in mixed radix, and each digit goes to the texel's x, its y or its array layer,
+times a weight. From this map come the accessors of every shader, the packing of inputs
+and weights, and in :func:`positions` the proof that no two texels share a place.
+
+Lanes of the last block beyond the channels hold zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keramos.primitives import Shape
+
+Place = Literal["x", "y", "layer"]
+PLACES: tuple[Place, ...] = ("x", "y", "layer")
+Extents = tuple[int, int, int, int, int]
+
+LANES = 4
+N, D, H, W, B = range(5)
+AXIS_NAMES = ("n", "d", "h", "w", "b")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device allows; *layers* is MAX_ARRAY_TEXTURE_LAYERS."""
+
+    texture_size: int = 4096
+    layers: int = 256
+    draw_buffers: int = 4
+
+    def room(self, place: Place) -> int:
+        """Return how many positions *place* has."""
+        return self.layers if place == "layer" else self.texture_size
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """``(index[axis] // divisor) % radix`` adds *weight* times itself to *place*."""
+
+    axis: int
+    divisor: int
+    radix: int
+    place: Place
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The digit map of one tensor, and the texture array that it needs.
+
+    *extents* are ``(n, d, h, w, blocks)``. Within a place the digits stand from the
+    outermost to the innermost.
+    """
+
+    extents: Extents
+    channels: int
+    digits: tuple[Digit, ...]
+
+    def size(self, place: Place) -> int:
+        """Return the number of positions used in *place*."""
+        return math.prod(digit.radix for digit in self.digits if digit.place == place)
+
+    @property
+    def width(self) -> int:
+        """Return the texels in a row."""
+        return self.size("x")
+
+    @property
+    def height(self) -> int:
+        """Return the rows of a layer."""
+        return self.size("y")
+
+    @property
+    def layers(self) -> int:
+        """Return the layers."""
+        return self.size("layer")
+
+    @property
+    def texels(self) -> int:
+        """Return the texels of the whole array."""
+        return self.width * self.height * self.layers
+
+    @property
+    def group(self) -> int:
+        """Return how many layers in a row hold consecutive channel blocks."""
+        layers = [digit for digit in self.digits if digit.place == "layer"]
+        if not layers or layers[-1].axis != B or layers[-1].divisor != 1:
+            return 1
+        return layers[-1].radix
+
+    def axis_digits(self, axis: int) -> list[Digit]:
+        """Return the digits of *axis*, the most significant first."""
+        mine = [digit for digit in self.digits if digit.axis == axis]
+        return sorted(mine, key=lambda digit: -digit.divisor)
+
+
+class DoesNotFitError(ValueError):
+    """No arrangement of the tensor stays within the limits."""
+
+
+def canonical(shape: Shape) -> tuple[int, int, int, int]:
+    """Return *shape* as ``(d, h, w, c)``; raise ValueError for free dimensions."""
+    sizes = [d for d in shape if d is not None]
+    if len(sizes) != len(shape):
+        raise ValueError(f"shape {shape} has a free dimension")
+    sizes = [1] * (4 - len(sizes)) + sizes
+    return (math.prod(sizes[:-3]), sizes[-3], sizes[-2], sizes[-1])
+
+
+def blocks(channels: int) -> int:
+    """Return the texels that hold *channels* values."""
+    return max(-(-channels // LANES), 1)
+
+
+@dataclass(slots=True)
+class _Part:
+    """A digit whose weight isn't known yet."""
+
+    axis: int
+    divisor: int
+    radix: int
+
+
+def arrange(
+    extents: Extents, channels: int, *, places: dict[Place, list[_Part]], limits: Limits
+) -> Layout:
+    """Return the layout with what exceeds the limits folded into other places.
+
+    Raises DoesNotFitError where there is no room left.
+    """
+    _fold(places, limits)
+    digits = []
+    for place in PLACES:
+        weight = math.prod(part.radix for part in places[place])
+        for part in places[place]:
+            weight //= part.radix
+            digits.append(Digit(part.axis, part.divisor, part.radix, place, weight))
+    return Layout(extents, channels, tuple(digits))
+
+
+def _size(parts: list[_Part]) -> int:
+    return math.prod(part.radix for part in parts)
+
+
+# Where the outermost part of an overfull place goes, in order of preference.
+_REFUGE: dict[Place, tuple[Place, ...]] = {
+    "x": ("y", "layer"),
+    "y": ("layer", "x"),
+    "layer": ("y", "x"),
+}
+
+
+def _fold(places: dict[Place, list[_Part]], limits: Limits) -> None:
+    for place in PLACES:
+        while _size(places[place]) > limits.room(place):
+            outer = places[place].pop(0)
+            allowed = limits.room(place) // _size(places[place])
+            if allowed > 1:
+                pieces = -(-outer.radix // allowed)
+                low = -(-outer.radix // pieces)
+                places[place].insert(0, _Part(outer.axis, outer.divisor, low))
+                outer = _Part(outer.axis, outer.divisor * low, pieces)
+            _house(outer, places, _REFUGE[place], limits)
+
+
+def _house(
+    part: _Part,
+    places: dict[Place, list[_Part]],
+    refuges: tuple[Place, ...],
+    limits: Limits,
+) -> None:
+    for place in refuges:
+        room = limits.room(place) // _size(places[place])
+        if room >= part.radix:
+            places[place].insert(0, part)
+            return
+    for place in refuges:
+        room = limits.room(place) // _size(places[place])
+        if room > 1:
+            places[place].insert(0, _Part(part.axis, part.divisor, room))
+            rest = _Part(part.axis, part.divisor * room, -(-part.radix // room))
+            _house(rest, places, tuple(p for p in refuges if p != place), limits)
+            return
+    raise DoesNotFitError
+
+
+def _whole(extents: Extents, *axes: int) -> list[_Part]:
+    return [_Part(axis, 1, extents[axis]) for axis in axes if extents[axis] > 1]
+
+
+def image(shape: Shape, *, batch: int, limits: Limits) -> Layout:
+    """Return x = w, y = (n, d, h), layer = b: one layer per channel block."""
+    d, h, w, c = canonical(shape)
+    extents = (batch, d, h, w, blocks(c))
+    places: dict[Place, list[_Part]] = {
+        "x": _whole(extents, W),
+        "y": _whole(extents, N, D, H),
+        "layer": _whole(extents, B),
+    }
+    return arrange(extents, c, places=places, limits=limits)
+
+
+def matrix(shape: Shape, *, batch: int, limits: Limits) -> Layout:
+    """Return x = b_high, y = (n, d, h, w), layer = b_low.
+
+    As many of the blocks lie in layers as one draw can write.
+    """
+    d, h, w, c = canonical(shape)
+    extents = (batch, d, h, w, blocks(c))
+    low = min(limits.draw_buffers, blocks(c))
+    high = -(-blocks(c) // low)
+    places: dict[Place, list[_Part]] = {
+        "x": [_Part(B, low, high)] if high > 1 else [],
+        "y": _whole(extents, N, D, H, W),
+        "layer": [_Part(B, 1, low)] if low > 1 else [],
+    }
+    return arrange(extents, c, places=places, limits=limits)
+
+
+def table(shape: Shape, *, limits: Limits) -> Layout:
+    """Return x = b, y = w, layer = (d, h): rows of constants, read by row."""
+    d, h, w, c = canonical(shape)
+    extents = (1, d, h, w, blocks(c))
+    places: dict[Place, list[_Part]] = {
+        "x": _whole(extents, B),
+        "y": _whole(extents, W),
+        "layer": _whole(extents, D, H),
+    }
+    return arrange(extents, c, places=places, limits=limits)
+
+
+def reinterpret(layout: Layout, shape: Shape) -> Layout | None:
+    """Return the layout of the same texels under another *shape*.
+
+    None where a row-major reshape doesn't map digits to digits.
+    """
+    d, h, w, c = canonical(shape)
+    new = (layout.extents[N], d, h, w, blocks(c))
+    if c != layout.channels and (c % LANES or layout.channels % LANES):
+        return None
+    digits = []
+    for digit in layout.digits:
+        if digit.axis == N:
+            digits.append(digit)
+            continue
+        split = _split(digit, layout.extents, new)
+        if split is None:
+            return None
+        digits.extend(split)
+    return Layout(new, c, tuple(digits))
+
+
+def _strides(extents: Extents) -> dict[int, int]:
+    return {axis: math.prod(extents[axis + 1 :]) for axis in (D, H, W, B)}
+
+
+def _split(digit: Digit, old: Extents, new: Extents) -> list[Digit] | None:
+    """Return *digit* as digits of the new axes, the outermost first."""
+    strides = _strides(new)
+    low = digit.divisor * _strides(old)[digit.axis]
+    high = low * digit.radix
+    # Digits that overhang their axis leave holes, which another shape can't describe.
+    overhangs = digit.divisor * digit.radix > old[digit.axis]
+    same = strides[digit.axis] == _strides(old)[digit.axis]
+    if overhangs and not (same and old[digit.axis] == new[digit.axis]):
+        return None
+    if overhangs:
+        return [digit]
+    inner = sorted(s for s in set(strides.values()) if low < s < high)
+    bounds = [low, *inner, high]
+    if any(b % a for a, b in pairwise(bounds)):
+        return None
+    result: list[Digit] = []
+    for start, stop in pairwise(bounds):
+        axis = next(
+            a for a in (B, W, H, D) if strides[a] <= start < strides[a] * new[a]
+        )
+        if start % strides[axis]:
+            return None
+        weight = digit.weight * (start // low)
+        part = Digit(axis, start // strides[axis], stop // start, digit.place, weight)
+        result.insert(0, part)
+    return result
+
+
+def positions(layout: Layout) -> NDArray[np.int64]:
+    """Return the flat position ``(layer * height + y) * width + x`` of every texel.
+
+    The result has the shape of the extents.
+    """
+    grid = np.indices(layout.extents)
+    total = np.zeros(layout.extents, np.int64)
+    scale = {"x": 1, "y": layout.width, "layer": layout.width * layout.height}
+    for digit in layout.digits:
+        value = grid[digit.axis] // digit.divisor % digit.radix
+        total += value * (digit.weight * scale[digit.place])
+    return total
+
+
+def is_bijective(layout: Layout) -> bool:
+    """Return whether every texel has a place of its own inside the array."""
+    flat = positions(layout).ravel()
+    inside = flat.size == 0 or (flat.min() >= 0 and flat.max() < layout.texels)
+    return bool(inside) and np.unique(flat).size == flat.size
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How an array ``(n, d, h, w, c)`` becomes ``(layers, height, width, 4)``.
+
+    Pad each axis with zeros to *padded*, reshape to *split*, transpose by *order*,
+    reshape. Backwards it reads a tensor from its texture.
+    """
+
+    padded: tuple[int, ...]
+    split: tuple[int, ...]
+    order: tuple[int, ...]
+    size: tuple[int, int, int, int]
+
+
+def packing(layout: Layout) -> Packing:
+    """Return the recipe that fills the texture array of *layout*."""
+    padded: list[int] = []
+    split: list[int] = []
+    where: dict[Digit, int] = {}
+    for axis in range(5):
+        digits = layout.axis_digits(axis)
+        total = math.prod(digit.radix for digit in digits)
+        padded.append(total * (LANES if axis == B else 1))
+        for digit in digits:
+            where[digit] = len(split)
+            split.append(digit.radix)
+    split.append(LANES)
+    order = [
+        where[digit]
+        for place in ("layer", "y", "x")
+        for digit in sorted(
+            (d for d in layout.digits if d.place == place), key=lambda d: -d.weight
+        )
+    ]
+    size = (layout.layers, layout.height, layout.width, LANES)
+    return Packing(tuple(padded), tuple(split), (*order, len(split) - 1), size)

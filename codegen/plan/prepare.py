@@ -1,0 +1,232 @@
+"""Graph -> the same graph in the form that kernel families take.
+
+A contraction with constant weights becomes a convolution with a window of one, any
+other one a batch of matrix products ``(b, m, k), (b, n, k) -> (b, m, n)`` or
+``(b, m, k), (b, k, n)``; a reduction keeps its axes. What that needs of transposes and
+reshapes stands in the graph, where most of it costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from keramos.expr import operand
+from keramos.graph import Graph, Node, Value, apply, literal
+from keramos.primitives import (
+    Contract,
+    Conv,
+    Map,
+    Reduce,
+    Reshape,
+    Resize,
+    Shape,
+    Softmax,
+    Transpose,
+)
+
+_IDENTITY = operand(0)
+CANONICAL_RANK = 4
+
+
+def prepare(graph: Graph) -> Graph:
+    """Return *graph* with the primitives in the forms above."""
+    prepared = graph.rewrite(_visit)
+    outputs = tuple(map(_computed, prepared.outputs))
+    return Graph(prepared.inputs, outputs, prepared.output_names, prepared.name)
+
+
+def _computed(value: Value) -> Value:
+    """Return a value that a stage writes, for outputs that none would write."""
+    source = value
+    while source.node is not None and isinstance(source.node.primitive, Reshape):
+        source = source.node.inputs[0]
+    if source.node is not None:
+        return value
+    return Node(Map(_IDENTITY, value.dtype), (value,), (value.spec,)).results()[0]
+
+
+def _visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    match node.primitive:
+        case Contract() as contract:
+            return _contract(replace(node, inputs=inputs), contract)
+        case Reduce() as reduce:
+            return _reduce(replace(node, inputs=inputs), reduce)
+        case Softmax(axis) as softmax if _merged(node, (axis,)):
+            return _softmax(replace(node, inputs=inputs), softmax)
+        case Resize(axes) as resize if _merged(node, axes) or _last(node) in axes:
+            return _resize(replace(node, inputs=inputs), resize)
+        case _:
+            return None
+
+
+def _sizes(shape: Shape) -> list[int]:
+    return [d or 0 for d in shape]
+
+
+def _reshape(x: Value, shape: list[int], node: Node) -> Value:
+    if _sizes(x.shape) == shape:
+        return x
+    return apply(Reshape(tuple(shape)), x, origins=node.origins)[0]
+
+
+def _transpose(x: Value, order: list[int], node: Node) -> Value:
+    if order == sorted(order):
+        return x
+    return apply(Transpose(tuple(order)), x, origins=node.origins)[0]
+
+
+def _epilogue(y: Value, node: Node) -> tuple[Value, ...]:
+    """Return *y*, which has the node's final shape, with the epilogue as a Map."""
+    if node.epilogue is None:
+        return (y,)
+    primitive = Map(node.epilogue, node.specs[0].dtype)
+    return apply(primitive, y, *node.extras, origins=node.origins)
+
+
+def _last(node: Node) -> int:
+    return len(node.inputs[0].shape) - 1
+
+
+def _merged(node: Node, axes: tuple[int, ...]) -> bool:
+    """Return whether one of *axes* shares its canonical axis with others."""
+    rank = len(node.inputs[0].shape)
+    return rank > CANONICAL_RANK and any(rank - axis >= CANONICAL_RANK for axis in axes)
+
+
+def _around(x: Value, axis: int, node: Node) -> Value:
+    """Return *x* as ``(all before, axis, all behind)``."""
+    sizes = _sizes(x.shape)
+    before, behind = math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :])
+    return _reshape(x, [before, sizes[axis], behind], node)
+
+
+def _softmax(node: Node, softmax: Softmax) -> tuple[Value, ...]:
+    x = node.inputs[0]
+    primitive = Softmax(1, softmax.log)
+    (y,) = apply(primitive, _around(x, softmax.axis, node), origins=node.origins)
+    return _epilogue(_reshape(y, _sizes(x.shape), node), node)
+
+
+def _resize(node: Node, resize: Resize) -> tuple[Value, ...]:
+    """Resize one axis after the other, each with the rest around it."""
+    y = node.inputs[0]
+    for axis, size, factor in zip(resize.axes, resize.size, resize.factor, strict=True):
+        sizes = _sizes(y.shape)
+        single = replace(resize, axes=(1,), size=(size,), factor=(factor,))
+        (part,) = apply(single, _around(y, axis, node), origins=node.origins)
+        sizes[axis] = part.shape[1] or 0
+        y = _reshape(part, sizes, node)
+    return _epilogue(y, node)
+
+
+def _reduce(node: Node, reduce: Reduce) -> tuple[Value, ...] | None:
+    x = node.inputs[0]
+    if _merged(node, reduce.axes):
+        for axis in reduce.axes:
+            sizes = _sizes(x.shape)
+            single = Reduce(reduce.kind, (1,), keepdims=True)
+            (part,) = apply(single, _around(x, axis, node), origins=node.origins)
+            sizes[axis] = 1
+            x = _reshape(part, sizes, node)
+        return _epilogue(_reshape(x, _sizes(node.specs[0].shape), node), node)
+    if reduce.keepdims:
+        return None
+    kept = Reduce(reduce.kind, reduce.axes, keepdims=True)
+    (y,) = apply(kept, x, origins=node.origins)
+    primitive = Reduce(reduce.kind, reduce.axes)
+    return _epilogue(_reshape(y, _sizes(primitive.infer(x.spec)[0].shape), node), node)
+
+
+def _contract(node: Node, contract: Contract) -> tuple[Value, ...]:
+    a, b = node.operands
+    if a.constant is not None and b.constant is None and not contract.a_batch:
+        return _swapped(node, contract)
+    rest_a = _rest(a, contract.a_contract + contract.a_batch)
+    rest_b = _rest(b, contract.b_contract + contract.b_batch)
+    batch = [_sizes(a.shape)[i] for i in contract.a_batch]
+    k = math.prod(_sizes(a.shape)[i] for i in contract.a_contract)
+    left = _transpose(a, [*contract.a_batch, *rest_a, *contract.a_contract], node)
+    free_a = [_sizes(a.shape)[i] for i in rest_a]
+    free_b = [_sizes(b.shape)[i] for i in rest_b]
+    shape = [*batch, *free_a, *free_b]
+    if b.constant is not None and not batch:
+        return _dense(node, contract, left, (free_a, free_b, k))
+    columns = math.prod(free_b)
+    # Rows of b along its last axis stay as they are: the kernel reads them across.
+    across = contract.b_contract == (len(b.shape) - 1,)
+    order = [*contract.b_batch, *rest_b, *contract.b_contract]
+    if not across:
+        order = [*contract.b_batch, *contract.b_contract, *rest_b]
+    right = _transpose(b, order, node)
+    count = math.prod(batch)
+    left = _reshape(left, [count, math.prod(free_a), k], node)
+    tail = [columns, k] if across else [k, columns]
+    right = _reshape(right, [count, *tail], node)
+    primitive = Contract((2,), (2 if across else 1,), (0,), (0,))
+    (y,) = apply(primitive, left, right, origins=node.origins)
+    if _sizes(y.shape) == shape and node.epilogue is not None:
+        fused = replace(node, primitive=primitive, inputs=(left, right, *node.extras))
+        return fused.results()
+    return _epilogue(_reshape(y, shape, node), node)
+
+
+def _rest(x: Value, axes: tuple[int, ...]) -> list[int]:
+    return [i for i in range(len(x.shape)) if i not in axes]
+
+
+def _swapped(node: Node, contract: Contract) -> tuple[Value, ...]:
+    """Return constant times value as value times constant, then transposed."""
+    a, b = node.operands
+    flipped = Contract(contract.b_contract, contract.a_contract)
+    plain = Node(flipped, (b, a), flipped.infer(b.spec, a.spec), node.origins)
+    (y,) = _contract(plain, flipped)
+    left = len(b.shape) - len(contract.b_contract)
+    total = len(node.specs[0].shape)
+    order = [*range(left, total), *range(left)]
+    return _epilogue(_transpose(y, order, node), node)
+
+
+def _dense(
+    node: Node,
+    contract: Contract,
+    left: Value,
+    sizes: tuple[list[int], list[int], int],
+) -> tuple[Value, ...]:
+    """Return a contraction with constant weights as a convolution with window 1."""
+    free_a, free_b, k = sizes
+    b = node.operands[1]
+    columns = math.prod(free_b)
+    rest_b = _rest(b, contract.b_contract)
+    weights = _transpose(b, [*contract.b_contract, *rest_b], node)
+    spatial = free_a if len(free_a) <= 3 else [math.prod(free_a)]  # noqa: PLR2004
+    ones = (1,) * len(spatial)
+    weights = _reshape(weights, [*ones, k, columns], node)
+    left = _reshape(left, [*spatial, k], node)
+    primitive = Conv(ones, ((0, 0),) * len(ones), ones, ones)
+    (y,) = apply(primitive, left, weights, origins=node.origins)
+    if _sizes(y.shape) == _sizes(node.specs[0].shape) and node.epilogue is not None:
+        fused = replace(node, primitive=primitive, inputs=(left, weights, *node.extras))
+        return fused.results()
+    shape = [*free_a, *free_b]
+    extras = [
+        x for x in node.extras if x.constant is None or len(x.shape) > len(free_b)
+    ]
+    if node.epilogue is None or extras:
+        return _epilogue(_reshape(y, shape, node), node)
+    flat = tuple(_flat(x, free_b, columns, node) for x in node.extras)
+    fused = replace(
+        node, primitive=primitive, inputs=(left, weights, *flat), specs=(y.spec,)
+    )
+    return (_reshape(fused.results()[0], shape, node),)
+
+
+def _flat(x: Value, free_b: list[int], columns: int, node: Node) -> Value:
+    """Return a constant that broadcasts against *free_b* as one row."""
+    if math.prod(_sizes(x.shape)) == 1:
+        return _reshape(x, [1], node)
+    zeros = literal(np.zeros(free_b, np.float32))
+    (grown,) = apply(Map(operand(0) + operand(1)), x, zeros, origins=node.origins)
+    return _reshape(grown, [columns], node)

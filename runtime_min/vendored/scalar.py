@@ -1,0 +1,54 @@
+"""Elementwise functions that NumPy lacks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+# Even polynomials in x of a rational minimax approximation on [-4, 4], highest power
+# first; erf is 1 beyond, to float32 (Eigen's generic_fast_erf_float).
+NUMERATOR = (
+    -2.72614225801306e-10,
+    2.77068142495902e-08,
+    -2.10102402082508e-06,
+    -5.69250639462346e-05,
+    -7.34990630326855e-04,
+    -2.95459980854025e-03,
+    -1.60960333262415e-02,
+)
+DENOMINATOR = (
+    -1.45660718464996e-05,
+    -2.13374055278905e-04,
+    -1.68282697438203e-03,
+    -7.37332916720468e-03,
+    -1.42647390514189e-02,
+)
+
+
+def erf(x: F32, *, out: F32 | None = None) -> F32:
+    """Return the error function of *x*, written to *out* where given."""
+    bounded = np.clip(x, -4.0, 4.0)
+    square = np.square(bounded)
+    y: F32 = np.multiply(bounded, _polynomial(NUMERATOR, square), out=out)
+    np.divide(y, _polynomial(DENOMINATOR, square), out=y)
+    return y
+
+
+def _polynomial(coefficients: tuple[float, ...], x: F32) -> F32:
+    y: F32 = np.multiply(x, coefficients[0])
+    for coefficient in coefficients[1:-1]:
+        np.add(y, coefficient, out=y)
+        np.multiply(y, x, out=y)
+    np.add(y, coefficients[-1], out=y)
+    return y
+
+
+def sigmoid(x: F32, *, out: F32 | None = None) -> F32:
+    """Return ``1 / (1 + exp(-x))``, written to *out* where given."""
+    y: F32 = np.negative(x, out=out)
+    np.exp(y, out=y)
+    np.add(y, 1.0, out=y)
+    np.reciprocal(y, out=y)
+    return y
