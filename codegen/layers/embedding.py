@@ -1,0 +1,49 @@
+"""Embedding: y[i] = E[x[i]]; and Masking, which names the steps to leave out."""
+
+from __future__ import annotations
+
+from keramos import ops
+from keramos.graph import Value
+from keramos.layers.definition import Definition
+from keramos.layers.layer import Layer, Masked
+from keramos.layers.registry import layer
+
+
+@layer("Embedding")
+class Embedding(Layer):
+    """A row of the table for each whole number."""
+
+    keeps_integers = True
+
+    def __init__(self, definition: Definition) -> None:
+        """Read the size of the table, and whether 0 means padding."""
+        super().__init__(definition)
+        self.input_dim = definition.positive("input_dim", 1)
+        self.output_dim = definition.positive("output_dim", 1)
+        self.mask_zero = definition.boolean("mask_zero", default=False)
+        self.supports_masking = self.mask_zero
+
+    def call(self, inputs: Value) -> Value:
+        """Return the rows."""
+        shape = (self.input_dim, self.output_dim)
+        return ops.take(self.definition.weight("embeddings", shape), inputs, axis=0)
+
+    def compute_mask(self, inputs: Value, mask: object) -> Value | None:
+        """Return where the numbers aren't 0."""
+        del mask
+        return ops.not_equal(inputs, 0) if self.mask_zero else None
+
+
+@layer("Masking")
+class Masking(Layer):
+    """Steps whose features all have one value are masked, and become 0."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Read the value."""
+        super().__init__(definition)
+        self.mask_value = definition.number("mask_value", 0.0)
+
+    def call(self, inputs: Value) -> Masked:
+        """Return the input and its mask."""
+        kept = ops.max(ops.not_equal(inputs, self.mask_value), -1, keepdims=True)
+        return Masked(ops.where(kept, inputs, 0.0), ops.squeeze(kept, -1))
