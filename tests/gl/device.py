@@ -1,0 +1,68 @@
+"""One OpenGL context for a test process, and graphs run on it as packages do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import moderngl
+import numpy as np
+from numpy.typing import NDArray
+
+from keramos.emit.gl import emit_gl
+from keramos.graph import Graph
+from keramos.plan.gl import GlPlan
+from keramos.plan.layout import Limits
+from keramos.plan.names import constant_names
+from keramos.runtime_min.vendored.gl import Executor
+
+
+@cache
+def context() -> moderngl.Context:
+    """Return the process' context; raise where there is no EGL."""
+    return moderngl.create_standalone_context(require=330, backend="egl")
+
+
+class Weights:
+    """The constants of a graph by name."""
+
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Keep *arrays*."""
+        self.arrays = arrays
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Return the constant *name*."""
+        return self.arrays[name]
+
+
+def run(
+    graph: Graph,
+    inputs: Sequence[NDArray[Any]],
+    folder: Path,
+    *,
+    limits: Limits,
+    batch: int,
+) -> tuple[list[NDArray[np.float32]], GlPlan]:
+    """Emit *graph* into *folder*, run it, and return the outputs and the plan."""
+    names = constant_names(graph)
+    gl = emit_gl(graph, names=names, limits=limits, batch=batch, where="model")
+    for path, data in gl.files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    arrays = {
+        name: value.constant.array()
+        for value, name in names.items()
+        if value.constant is not None
+    }
+    arrays |= {
+        name: value.constant.stored.array()
+        for name, value in gl.constants.items()
+        if value.constant is not None
+    }
+    executor = Executor(folder, Weights(arrays), context=context())
+    try:
+        return executor.run([x.astype(np.float32) for x in inputs]), gl.plan
+    finally:
+        executor.release()

@@ -1,0 +1,100 @@
+"""Fragment programs give what the graph means, at every texture limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from gl.device import context, run
+from hypothesis import given
+from strategies_graphs import graphs, inputs_for
+
+from keramos.emit.gl import emit_gl
+from keramos.emit.glsl import fragment
+from keramos.expr import operand
+from keramos.graph import Graph, Value, apply
+from keramos.plan.gl import plan
+from keramos.plan.layout import Limits
+from keramos.plan.names import constant_names
+from keramos.primitives import Map, Spec
+
+# Sums of a few hundred products in another order, and built-in functions that GLSL
+# allows a few units in the last place: relative to the largest value.
+TOLERANCE = 3e-6
+
+LIMITS = [
+    Limits(texture_size=16, layers=64, draw_buffers=4),
+    Limits(texture_size=64, layers=256, draw_buffers=1),
+    Limits(texture_size=256, layers=256, draw_buffers=8),
+    Limits(texture_size=4096, layers=256, draw_buffers=4),
+]
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=lambda x: str(x.texture_size))
+@pytest.mark.parametrize("batch", [1, 2])
+@given(graph=graphs(free=False, scan=False))
+def test_programs_agree_with_the_graph(
+    limits: Limits, batch: int, graph: Graph
+) -> None:
+    inputs = inputs_for(graph, 3, np.random.default_rng(0))
+    expected = [y.astype(np.float64) for y in graph.evaluate(*inputs)]
+
+    with TemporaryDirectory() as folder:
+        actual, _ = run(graph, inputs, Path(folder), limits=limits, batch=batch)
+
+    for a, e in zip(actual, expected, strict=True):
+        assert a.shape == e.shape
+        scale = max(1.0, np.abs(e).max(initial=0))
+        assert np.abs(a - e).max(initial=0) <= TOLERANCE * scale
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=lambda x: str(x.texture_size))
+@given(graph=graphs(free=False, scan=False))
+def test_no_stage_reads_the_texture_that_it_writes(
+    limits: Limits, graph: Graph
+) -> None:
+    gl = plan(graph, batch=1, limits=limits, where="model")
+
+    for stage in gl.stages:
+        read = {gl.texture(tensor) for tensor in stage.operands}
+        assert gl.texture(stage.output) not in read
+
+
+@given(graph=graphs(free=False, scan=False))
+def test_programs_compile_with_the_header_of_webgl(graph: Graph) -> None:
+    gl = plan(graph, batch=1, limits=Limits(), where="model")
+    vertex = "#version 300 es\nvoid main() { gl_Position = vec4(0.0); }\n"
+
+    for stage in gl.stages:
+        text = "#version 300 es\n" + fragment(stage)
+        program = context().program(vertex_shader=vertex, fragment_shader=text)
+        program.release()
+
+
+@given(graph=graphs(free=False, scan=False))
+def test_the_same_graph_gives_the_same_files(graph: Graph) -> None:
+    names = constant_names(graph)
+
+    first, second = (
+        emit_gl(graph, names=names, limits=Limits(), batch=1, where="model").files
+        for _ in range(2)
+    )
+
+    assert first == second
+
+
+def test_a_batch_of_none_gives_empty_outputs(tmp_path: Path) -> None:
+    graph = _doubling()
+
+    (y,), _ = run(
+        graph, [np.zeros((0, 3), np.float32)], tmp_path, limits=Limits(), batch=2
+    )
+
+    assert y.shape == (0, 3)
+
+
+def _doubling() -> Graph:
+    x = Value(Spec((3,)), name="x")
+    return Graph((x,), apply(Map(operand(0) * 2), x), ("y",))

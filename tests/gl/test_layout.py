@@ -1,0 +1,125 @@
+"""Digit maps: no two texels share a place, and packing follows the map."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, reject
+from hypothesis import strategies as st
+
+from keramos.plan.layout import (
+    LANES,
+    DoesNotFitError,
+    Layout,
+    Limits,
+    canonical,
+    image,
+    is_bijective,
+    matrix,
+    packing,
+    positions,
+    reinterpret,
+    table,
+)
+
+SHAPES = st.lists(st.integers(1, 40), min_size=1, max_size=5).filter(
+    lambda shape: np.prod(shape) <= 20_000
+)
+LIMITS = st.builds(
+    Limits,
+    texture_size=st.sampled_from([4, 16, 64, 256]),
+    layers=st.sampled_from([8, 64, 256]),
+    draw_buffers=st.sampled_from([1, 4, 8]),
+)
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[Layout, tuple[int, ...], Limits]:
+    shape = tuple(draw(SHAPES))
+    limits = draw(LIMITS)
+    batch = draw(st.integers(1, 3))
+    try:
+        match draw(st.sampled_from(["image", "matrix", "table"])):
+            case "image":
+                layout = image(shape, batch=batch, limits=limits)
+            case "matrix":
+                layout = matrix(shape, batch=batch, limits=limits)
+            case _:
+                layout = table(shape, limits=limits)
+    except DoesNotFitError:
+        reject()
+    return layout, shape, limits
+
+
+@given(layouts())
+def test_every_texel_has_a_place_of_its_own(
+    case: tuple[Layout, tuple[int, ...], Limits],
+) -> None:
+    layout, _, _ = case
+
+    assert is_bijective(layout)
+
+
+@given(layouts())
+def test_layouts_keep_within_the_limits(
+    case: tuple[Layout, tuple[int, ...], Limits],
+) -> None:
+    layout, _, limits = case
+
+    assert max(layout.width, layout.height) <= limits.texture_size
+    assert layout.layers <= limits.layers
+
+
+@given(layouts())
+def test_packing_puts_each_value_where_the_map_says(
+    case: tuple[Layout, tuple[int, ...], Limits],
+) -> None:
+    layout, shape, _ = case
+    view = (layout.extents[0], *canonical(shape))
+    array = np.arange(1, np.prod(view) + 1).reshape(view)
+    recipe = packing(layout)
+
+    widths = [(0, p - v) for p, v in zip(recipe.padded, view, strict=True)]
+    texels = np.pad(array, widths).reshape(recipe.split).transpose(recipe.order)
+    found = texels.reshape(-1, LANES)[positions(layout).ravel()]
+
+    assert np.array_equal(found.reshape(*view[:-1], -1)[..., : view[-1]], array)
+
+
+@given(layouts(), SHAPES)
+def test_a_reinterpreted_layout_reads_the_elements_in_row_major_order(
+    case: tuple[Layout, tuple[int, ...], Limits], other: list[int]
+) -> None:
+    layout, shape, _ = case
+    rest = [d for d in other if np.prod(shape) % d == 0][:1]
+    new = (*rest, int(np.prod(shape)) // int(np.prod(rest)))
+    view = reinterpret(layout, new)
+    assume(view is not None)
+    assert view is not None
+
+    old_order = _values(layout, shape)
+    assert np.array_equal(_values(view, new), old_order)
+
+
+def _values(layout: Layout, shape: tuple[int, ...]) -> list[int]:
+    """Return where each value lies, in row-major order of the tensor."""
+    places = positions(layout)[..., None] * LANES + np.arange(LANES)
+    whole = places.reshape(*layout.extents[:-1], -1)
+    return whole[..., : shape[-1]].ravel().tolist()
+
+
+def test_a_flattened_image_with_whole_texels_needs_no_copy() -> None:
+    layout = image((7, 5, 8), batch=2, limits=Limits())
+
+    assert reinterpret(layout, (280,)) is not None
+
+
+def test_a_flattened_image_with_open_lanes_needs_a_copy() -> None:
+    layout = image((7, 5, 6), batch=1, limits=Limits())
+
+    assert reinterpret(layout, (210,)) is None
+
+
+def test_a_tensor_that_no_folding_fits_is_refused() -> None:
+    with pytest.raises(DoesNotFitError):
+        image((64, 64, 64), batch=1, limits=Limits(texture_size=8, layers=8))
