@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,9 @@ Array = NDArray[Any]
 Activation = Callable[[Array], Array]
 
 _REQUIRED = object()
+
+# Keras 2.4 was the first release that was TensorFlow's own.
+FIRST_UNIFIED = (2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Definition:
     config: Mapping[str, Any]
     path: tuple[str, ...]
     _unread: list[Iterator[Any]] = field(default_factory=list, repr=False)
+    _is_part: bool = False
 
     @property
     def place(self) -> str:
@@ -60,6 +65,17 @@ class Definition:
     def generation(self) -> int:
         """Return the major version of the Keras that wrote the file."""
         return self.context.file.generation
+
+    @property
+    def is_tf_keras(self) -> bool:
+        """Say whether TensorFlow's Keras, or a later one, wrote the file."""
+        version = self.context.file.keras_version
+        release = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+        return release >= FIRST_UNIFIED or version.endswith("-tf")
+
+    def with_options(self, **options: object) -> Definition:
+        """Return the definition with other values for some options."""
+        return replace(self, config={**self.config, **options})
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -196,6 +212,7 @@ class Definition:
             config if isinstance(config, Mapping) else {"layers": config},
             (*self.path, attribute) if own_weights else self.path,
             [] if own_weights else self._unread_weights(),
+            not own_weights,
         )
 
     def _unread_weights(self) -> list[Iterator[Any]]:
@@ -234,7 +251,7 @@ class Definition:
 
     def finish(self) -> None:
         """Refuse weights that the layer has in the file but did not read."""
-        if not self._unread:
+        if not self._unread or self._is_part:
             return
         spare = len(list(self._unread[0]))
         if spare:

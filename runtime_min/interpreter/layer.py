@@ -91,6 +91,11 @@ class Layer:
             outputs, self.compute_mask(next(iter(arrays.values())), previous)
         )
 
+    def run_unmasked(self, inputs: Structure) -> Structure:
+        """Return the arrays for arrays, in the type that the layer computes with."""
+        values = self(map_structure(Value, inputs))
+        return map_structure(lambda value: value.array, values)
+
     def bind(
         self, args: tuple[Structure, ...], kwargs: Mapping[str, Structure]
     ) -> dict[str, Structure]:

@@ -49,8 +49,7 @@ class Model(Layer):
 
     def call(self, *inputs: Structure) -> Structure:
         """Return the arrays that the model computes from arrays without masks."""
-        values = self(*map_structure(Value, inputs))
-        return map_structure(lambda value: value.array, values)
+        return self.run_unmasked(list(inputs))
 
     def __call__(self, *args: Structure, **kwargs: Structure) -> Structure:
         """Return the outputs; the masks of inputs and outputs pass through."""

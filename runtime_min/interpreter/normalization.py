@@ -208,5 +208,5 @@ class SpectralNormalization(Layer):
 
     def call(self, inputs: Array) -> Array:
         """Return what the wrapped layer gives."""
-        y: Array = self.layer.call(inputs)
+        y: Array = self.layer.run_unmasked(inputs)
         return y
