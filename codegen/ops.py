@@ -646,10 +646,13 @@ def _softmax(x: Value, axis: Axes, *, log: bool) -> Value:
 
 
 def sparsemax(x: Value, axis: int = -1) -> Value:
-    """Return the Euclidean projection of x onto the probability simplex.
+    """Return a sparse alternative to the softmax, as Keras computes it.
 
-    z_i belongs to the support where 1 + sum over z_j > z_i of (z_i - z_j) > 0, which
-    needs no sorting (Martins and Astudillo, 2016, with ties counted alike).
+    Sorted downwards, the k largest elements are the support: those with ``1 + i z_i >``
+    the sum of the first i. What is subtracted is the sum of the support's cumulative
+    sums, less 1, over k (the projection onto the simplex would take the last of them
+    alone). An element's place in the order is the number of larger ones, so that
+    nothing needs to be sorted; equal ones share their places.
     """
     (axis,) = _axes(axis, x)
     last = len(x.shape) - 1
@@ -657,10 +660,21 @@ def sparsemax(x: Value, axis: int = -1) -> Value:
     mine, others = expand_dims(z, last + 1), expand_dims(z, last)
     excess = sum(minimum(mine - others, 0.0), axis=last + 1)
     support = excess + 1.0 > 0.0
-    count = sum(cast(support, "float32"), axis=last, keepdims=True)
-    total = sum(where(support, z, 0.0), axis=last, keepdims=True)
+    size = sum(cast(support, "float32"), axis=last, keepdims=True)
+    larger = sum(
+        elementwise(
+            lambda a, b: choose(b > a, 1.0, choose(call("eq", a, b), 0.5, 0.0)),
+            mine,
+            others,
+        ),
+        axis=last + 1,
+    )
+    # An element counts in the sums of its own place and of those behind it; equal ones
+    # counted themselves and each other as halves.
+    share = elementwise(lambda k, place: k - place + 0.5, size, larger)
+    total = sum(where(support, z * share, 0.0), axis=last, keepdims=True)
     y = elementwise(
-        lambda v, s, k: call("max", v - (s - 1.0) / k, 0.0), z, total, count
+        lambda v, s, k: call("max", v - (s - 1.0) / k, 0.0), z, total, size
     )
     return swap_axes(y, axis, last)
 

@@ -62,6 +62,9 @@ class Layer:
         """
         signature = inspect.signature(self.call)
         kwargs = {key: item for key, item in kwargs.items() if key != "training"}
+        stated = None
+        if "mask" not in signature.parameters:
+            stated = mapped(self._value, kwargs.pop("mask", None))
         given = dict(signature.bind(*args, **kwargs).arguments)
         variadic = {
             name
@@ -71,8 +74,8 @@ class Layer:
         masks = {} if variadic else _automatic_masks(given, signature.parameters)
         plain = {name: mapped(self._value, item) for name, item in given.items()}
         first = next(iter(given.values()), None)
-        previous = plain.get("mask")
-        if previous is None:
+        previous = plain.get("mask", stated)
+        if all(leaf is None for leaf in leaves(previous)):
             previous = masks.get("mask", mapped(_mask_of, first))
         bound = inspect.BoundArguments(
             signature,
