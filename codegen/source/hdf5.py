@@ -131,7 +131,7 @@ class Hdf5Source:
     ) -> Any:  # noqa: ANN401 -- h5py's own type
         """Return the attribute's value as h5py gives it, or None."""
         try:
-            return group.attrs[name] if name in group.attrs else None
+            return group.attrs.get(name)
         except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
             raise CompileError.at(
                 self.where, f"its attribute {name!r} can't be read: {_reason(error)}"

@@ -1,4 +1,4 @@
-"""JSON from a model file: parsed with limits, so that no text can exhaust the parser."""
+"""JSON from a model file: parsed within limits that no hostile text can exceed."""
 
 from __future__ import annotations
 

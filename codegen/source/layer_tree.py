@@ -123,7 +123,9 @@ class _Builder:
             renamed = original if layer.class_name in MODELS and original else ""
             if renamed in MODELS:
                 renamed = ""
-            stem = snake_case(renamed or layer.class_name)
+            stem = snake_case(
+                renamed or CLASSES.get(layer.class_name, layer.class_name)
+            )
             number = counts.get(stem, 0)
             counts[stem] = number + 1
             group = f"layers/{stem}_{number}" if number else f"layers/{stem}"
@@ -219,12 +221,44 @@ CELLS = {
     "CuDNNLSTM": "LSTMCell",
     "CuDNNGRU": "GRUCell",
 }
-ATTENTION = frozenset({"MultiHeadAttention", "GroupQueryAttention"})
-KERNEL_AND_BIAS = frozenset(
-    {"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose"}
-    | {"Conv2DTranspose", "Conv3DTranspose", "LocallyConnected1D", "LocallyConnected2D"}
+ATTENTION = frozenset(
+    {"MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention"}
 )
-RECURRENT_CELLS = frozenset({"SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell"})
+# Configurations have the names that Keras exports, groups those of its classes.
+CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
+# Besides gamma and beta, which may be switched off.
+SCALED: Mapping[str, tuple[str, ...]] = {
+    "BatchNormalization": ("moving_mean", "moving_variance"),
+    "LayerNormalization": (),
+    "GroupNormalization": (),
+}
+# The variables of layers that train all of them; a bias at the end may be switched off.
+TRAINABLE: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (
+            "Dense",
+            "EinsumDense",
+            "LocallyConnected1D",
+            "LocallyConnected2D",
+            *(f"Conv{n}D" for n in (1, 2, 3)),
+            *(f"Conv{n}DTranspose" for n in (1, 2, 3)),
+        ),
+        ("kernel", "bias"),
+    ),
+    **dict.fromkeys(
+        ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell"),
+        ("kernel", "recurrent_kernel", "bias"),
+    ),
+    **dict.fromkeys(
+        ("SeparableConv1D", "SeparableConv2D"),
+        ("depthwise_kernel", "pointwise_kernel", "bias"),
+    ),
+    "DepthwiseConv1D": ("depthwise_kernel", "bias"),
+    "DepthwiseConv2D": ("depthwise_kernel", "bias"),
+    "Embedding": ("embeddings",),
+    "PReLU": ("alpha",),
+    "RMSNormalization": ("scale",),
+}
 # What a layer of these classes never has: variables of its own.
 CONTAINERS = (
     frozenset({"Bidirectional", "TimeDistributed", "RNN", "StackedRNNCells"})
@@ -242,9 +276,17 @@ UNWEIGHTED = frozenset(
     | {"SlicingOpLambda", "UnitNormalization", "StochasticDepth"}
     | {
         f"{kind}{dimensions}D"
-        for kind in ("Cropping", "ZeroPadding", "UpSampling", "MaxPooling")
-        + ("AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling")
-        + ("AdaptiveMaxPooling", "AdaptiveAveragePooling")
+        for kind in (
+            "Cropping",
+            "ZeroPadding",
+            "UpSampling",
+            "MaxPooling",
+            "AveragePooling",
+            "GlobalMaxPooling",
+            "GlobalAveragePooling",
+            "AdaptiveMaxPooling",
+            "AdaptiveAveragePooling",
+        )
         for dimensions in (1, 2, 3)
     }
 )
@@ -256,37 +298,22 @@ def own_variables(
     """Return the names of a layer's trainable and other variables.
 
     The first is None for classes that aren't known, and for layers whose variables
-    depend on more than the configuration: quantised ones.
+    depend on more than the configuration: quantised and adapted ones.
     """
-    if _is_quantised(config):
-        return None, ()
-    bias = ("bias",) if config.get("use_bias", True) else ()
     if class_name in CONTAINERS or class_name in UNWEIGHTED:
         return (), ()
-    if class_name in KERNEL_AND_BIAS:
-        lora = bool(config.get("lora_rank"))
-        return (None if lora else ("kernel", *bias)), ()
-    if class_name in RECURRENT_CELLS:
-        return ("kernel", "recurrent_kernel", *bias), ()
-    match class_name:
-        case "DepthwiseConv1D" | "DepthwiseConv2D":
-            return ("depthwise_kernel", *bias), ()
-        case "SeparableConv1D" | "SeparableConv2D":
-            return ("depthwise_kernel", "pointwise_kernel", *bias), ()
-        case "Embedding":
-            return (None if config.get("lora_rank") else ("embeddings",)), ()
-        case "PReLU":
-            return ("alpha",), ()
-        case "BatchNormalization" if not config.get("renorm"):
-            return _scale_and_center(config), ("moving_mean", "moving_variance")
-        case "LayerNormalization" | "GroupNormalization":
-            return _scale_and_center(config), ()
-        case "RMSNormalization":
-            return ("scale",), ()
-        case "SpectralNormalization":
-            return (), ("vector_u",)
-        case _:
-            return None, ()
+    if _is_quantised(config) or config.get("lora_rank") or config.get("renorm"):
+        return None, ()
+    gamma = ("gamma",) if config.get("scale", True) else ()
+    scale_and_center = (*gamma, *(("beta",) if config.get("center", True) else ()))
+    if class_name == "SpectralNormalization":
+        return (), ("vector_u",)
+    if class_name in SCALED:
+        return scale_and_center, SCALED[class_name]
+    if class_name not in TRAINABLE:
+        return None, ()
+    trainable = TRAINABLE[class_name]
+    return (trainable if config.get("use_bias", True) else trainable[:-1]), ()
 
 
 def _is_quantised(config: Mapping[str, Any]) -> bool:
@@ -296,12 +323,6 @@ def _is_quantised(config: Mapping[str, Any]) -> bool:
         inner = policy.get("config")
         policy = inner.get("name") if isinstance(inner, Mapping) else None
     return isinstance(policy, str) and "_from_" in policy
-
-
-def _scale_and_center(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the trainable variables of a normalization."""
-    gamma = ("gamma",) if config.get("scale", True) else ()
-    return (*gamma, *(("beta",) if config.get("center", True) else ()))
 
 
 def _attention_parts(

@@ -13,8 +13,6 @@ from keramos.source.file import Tensor
 from keramos.source.hdf5 import Hdf5Source
 from keramos.source.json_text import parse_object
 
-OLDEST_VERSION = "1.0.0"
-
 
 @dataclass(frozen=True, slots=True)
 class LegacyWeights:
@@ -72,6 +70,12 @@ def legacy_weights(source: Hdf5Source) -> LegacyWeights:
             keras_version=_first_text(source, (root, group), "keras_version"),
             backend=_first_text(source, (root, group), "backend"),
         )
+
+
+def keras_version(source: Hdf5Source) -> str:
+    """Return the version that wrote the file, or an empty string."""
+    with source.root() as root:
+        return source.text(root, "keras_version") or ""
 
 
 def _first_text(source: Hdf5Source, groups: tuple[h5py.Group, ...], name: str) -> str:

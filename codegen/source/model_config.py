@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -73,33 +74,27 @@ class _Parser:
         """Return the topology, or None where there is none to speak of."""
         class_name = config.get("class_name")
         inner = config.get("config")
-        if not isinstance(class_name, str):
-            self.note("the configuration names no model class")
-            return None
         if isinstance(inner, list):  # Sequential until Keras 2.2.2
             inner = {"layers": inner}
-        if not isinstance(inner, Mapping) or "layers" not in inner:
+        if not isinstance(class_name, str):
+            self.note("the configuration names no model class")
+        elif not isinstance(inner, Mapping) or "layers" not in inner:
             self.note(
                 f"{quoted(class_name)} is a model defined by Python code, which isn't"
                 " in the file",
                 hint="save it as a Sequential or functional model",
             )
-            return None
-        if not isinstance(inner["layers"], list) or not inner["layers"]:
+        elif not isinstance(inner["layers"], list) or not inner["layers"]:
             self.note("the model has no layers")
-            return None
-        name = inner.get("name", snake_case(class_name))
-        if not isinstance(name, str):
+        elif not isinstance(name := inner.get("name", snake_case(class_name)), str):
             self.note(f"the model's name is {quoted(name)}, not a string")
-            return None
-        if {"input_layers", "output_layers"} <= inner.keys():
+        elif {"input_layers", "output_layers"} <= inner.keys():
             return self.functional(name, inner)
-        if class_name == "Functional" or (
-            class_name == "Model" and "output_layers" not in inner
-        ):
+        elif class_name in {"Functional", "Model"}:
             self.note("the configuration names no inputs and outputs")
-            return None
-        return self.sequential(name, inner, config.get("build_config"))
+        else:
+            return self.sequential(name, inner, config.get("build_config"))
+        return None
 
     # -- layers ---------------------------------------------------------------------
 
@@ -170,7 +165,7 @@ class _Parser:
         if layers[0].class_name != "InputLayer":
             layers.insert(0, _first_input(layers[0], config, build_config))
         called = [replace(layers[0], calls=(Call((), {}),))]
-        for previous, layer in zip(layers[:-1], layers[1:], strict=True):
+        for previous, layer in pairwise(layers):
             call = Call((Ref(previous.name, 0, 0),), {})
             called.append(replace(layer, calls=(call,)))
         return ModelConfig(
@@ -252,13 +247,12 @@ class _Parser:
                     self.check_reference(ref, calls, reader=_label(layer))
         for ref in references((model.inputs, model.outputs)):
             self.check_reference(ref, calls, reader=None)
+        classes = {layer.name: layer.class_name for layer in model.layers}
         for ref in references(model.inputs):
-            layer = next(
-                (each for each in model.layers if each.name == ref.layer), None
-            )
-            if layer is not None and layer.class_name != "InputLayer":
+            class_name = classes.get(ref.layer, "InputLayer")
+            if class_name != "InputLayer":
                 self.note(
-                    f"its input {quoted(ref.layer)} is a {layer.class_name}, not an"
+                    f"its input {quoted(ref.layer)} is a {class_name}, not an"
                     " InputLayer"
                 )
         if not self.problems:
@@ -406,7 +400,7 @@ def _first_kwargs(node: list[Any]) -> Mapping[str, Any]:
         elif isinstance(value, list):
             pending.extend(reversed(value))
         elif isinstance(value, Mapping):
-            pending.extend(reversed(value.values()))
+            pending.extend(reversed(list(value.values())))
     return {}
 
 
@@ -456,21 +450,21 @@ def _special(value: Mapping[str, Any]) -> Argument:
     """Return the object a ``__name__`` class stands for, or None."""
     config = value.get("config")
     config = config if isinstance(config, Mapping) else {}
+    special: Argument = None
     match value.get("class_name"):
         case "__keras_tensor__" if _is_reference(config.get("keras_history")):
-            return _reference(config["keras_history"])
+            special = _reference(config["keras_history"])
         case "__tensor__" | "__numpy__":
-            return _array(config)
+            special = _array(config)
         case "__slice__":
-            return slice(config.get("start"), config.get("stop"), config.get("step"))
+            special = slice(*(config.get(key) for key in ("start", "stop", "step")))
         case "__ellipsis__":
-            return Ellipsis
+            special = Ellipsis
         case "__tuple__" if isinstance(value.get("items"), list):
-            return tuple(map(_constant, value["items"]))
+            special = tuple(map(_constant, value["items"]))
         case "__bytes__":
-            return str(config.get("value", value.get("value", ""))).encode()
-        case _:
-            return None
+            special = str(config.get("value", value.get("value", ""))).encode()
+    return special
 
 
 def _array(config: Mapping[str, Any]) -> Argument:
@@ -547,9 +541,7 @@ def _first_node(structure: Argument, name: str, count: int, expected: int) -> in
     return expected
 
 
-def _shifted(
-    argument: Any, first: Mapping[str, int]
-) -> Any:  # noqa: ANN401 -- an Argument
+def _shifted(argument: Argument, first: Mapping[str, int]) -> Argument:
     """Return *argument* with each reference's node counted from 0."""
     if isinstance(argument, Ref):
         return replace(argument, node=argument.node - first.get(argument.layer, 0))

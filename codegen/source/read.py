@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keramos.errors import CompileError, Problem, quoted
-from keramos.source import archive, legacy_hdf5
-from keramos.source.file import KerasFile
+from keramos.source import archive, legacy_hdf5, tensorflow_js
+from keramos.source.file import KerasFile, Tensor
 from keramos.source.hdf5 import Hdf5Source, is_hdf5
 from keramos.source.json_text import parse_object
+from keramos.source.keras_js import BEGINNING, keras_js_model
 from keramos.source.layer_tree import Owner, model_tree
 from keramos.source.model_config import parse_model
+from keramos.source.old_weights import keras1_variables, modernised
 from keramos.source.topology import LayerConfig, ModelConfig
+from keramos.source.translation import speaks_keras1, translated
 from keramos.source.variables import (
     LayerWeights,
     Variables,
     archive_variables,
+    distributed,
     keras2_variables,
     legacy_variables,
     missing,
@@ -30,14 +34,28 @@ CHUNK = 1 << 20
 ZIP = b"PK\x03\x04"
 EMPTY_ZIP = b"PK\x05\x06"
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+WHITESPACE = b"\xef\xbb\xbf \t\r\n"
 SAVE_WHOLE = "save the whole model with model.save('NAME.keras')"
 
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """Variables found for a tree, with what their file says about itself."""
+    """Stored weights: *variables* tells whose they are, given owners and version.
 
-    variables: Variables
+    *keras_version* is empty where the file doesn't say who wrote it.
+    """
+
+    variables: Callable[[Owner, str], Variables]
+    files: tuple[Path, ...]
+    keras_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Architecture:
+    """A model's configuration, as its file has it."""
+
+    form: str
+    config: Mapping[str, Any]
     files: tuple[Path, ...]
     keras_version: str = ""
 
@@ -49,40 +67,43 @@ def read(path: str | Path, *, weights_file: str | Path | None = None) -> KerasFi
     CompileError with every problem of the file and its topology.
     """
     path = Path(path)
-    where = path.name
-    _check_exists(path, where)
-    weights_path = None if weights_file is None else Path(weights_file)
-    if weights_path is not None:
-        _check_exists(weights_path, weights_path.name)
-    if path.is_dir():
-        return _read_archive(path, where, weights_path)
-    beginning = _beginning(path, where)
-    if beginning.startswith((ZIP, EMPTY_ZIP)):
-        return _read_archive(path, where, weights_path)
-    if is_hdf5(path):
-        return _read_hdf5(path, where, weights_path)
-    if beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in {b"{", b'"', b"["}:
-        return _read_json(path, where, weights_path)
-    raise CompileError.at(where, *_unknown(beginning))
+    other = None if weights_file is None else Path(weights_file)
+    for each in (path, other):
+        if each is not None:
+            _check_exists(each)
+    beginning = b"" if path.is_dir() else _beginning(path)
+    if path.is_dir() or beginning.startswith((ZIP, EMPTY_ZIP)):
+        architecture, weights = _archive(path, other)
+    elif is_hdf5(path):
+        architecture, weights = _hdf5(path, other)
+    elif beginning.lstrip(WHITESPACE)[:1] in {b"{", b'"', b"["}:
+        architecture, weights = _json(path, other)
+    elif beginning.startswith(BEGINNING):
+        architecture, weights = _keras_js(path, other)
+    else:
+        raise CompileError.at(path.name, *_unknown(beginning))
+    return _keras_file(path, architecture, weights)
 
 
-def _check_exists(path: Path, where: str) -> None:
+def _check_exists(path: Path) -> None:
     """Refuse a path at which nothing lies."""
     try:
         exists = path.exists()
     except (OSError, ValueError):  # a name too long, or with a null byte
         exists = False
     if not exists:
-        raise CompileError.at(where or quoted(str(path)), "there is no such file")
+        raise CompileError.at(
+            path.name or quoted(str(path)), "there is no such file or directory"
+        )
 
 
-def _beginning(path: Path, where: str) -> bytes:
+def _beginning(path: Path) -> bytes:
     """Return the file's first bytes."""
     try:
         with path.open("rb") as file:
             return file.read(64)
     except OSError as error:
-        raise CompileError.at(where, f"can't be read: {error.strerror}") from None
+        raise CompileError.at(path.name, f"can't be read: {error.strerror}") from None
 
 
 def _unknown(beginning: bytes) -> tuple[str, str]:
@@ -92,47 +113,50 @@ def _unknown(beginning: bytes) -> tuple[str, str]:
         return "the file is empty", formats
     if beginning.startswith(PICKLES):
         return "is a Python pickle, which is never executed", SAVE_WHOLE
-    if beginning.startswith(b"\x89HDF"):
-        return "isn't a complete HDF5 file: it is cut off", formats
     return "isn't a Keras model: neither HDF5 nor zip nor JSON", formats
 
 
 # -- formats ------------------------------------------------------------------------
 
 
-def _read_archive(path: Path, where: str, weights_file: Path | None) -> KerasFile:
+def _archive(path: Path, other: Path | None) -> tuple[_Architecture, _Weights]:
     """Read a ``.keras`` file, or one that was unpacked."""
-    members = archive.Archive(where, path)
+    members = archive.Archive(path.name, path)
     names = members.names()
     if archive.CONFIG not in names:
-        if path.is_dir():
-            problem = "is a directory without a config.json"
-            if (path / "saved_model.pb").is_file():
-                problem = "is a TensorFlow SavedModel, which holds no Keras layers"
-        else:
-            problem = "is a zip archive without a config.json"
-        raise CompileError.at(where, problem, SAVE_WHOLE)
-    config = members.json(archive.CONFIG)
+        raise CompileError.at(path.name, *_without_config(path))
     version = archive.keras_version(members) if archive.METADATA in names else ""
-    tree = model_tree(config, where=where)
-    if weights_file is not None:
-        weights = _weights(weights_file, tree)
-    elif archive.WEIGHTS in names:
-        source = Hdf5Source(where, members.opened(archive.WEIGHTS))
-        groups = archive.archive_groups(source)
-        weights = _Weights(archive_variables(tree, groups), ())
-    elif archive.NUMPY_WEIGHTS in names:
-        raise CompileError.at(where, "holds NumPy weights")
-    else:
-        raise CompileError.at(where, f"holds no {archive.WEIGHTS}", SAVE_WHOLE)
-    files = [path / name for name in sorted(names)] if path.is_dir() else [path]
-    return _keras_file(
-        path, "keras", version or "3.0.0", config, tree, weights, files=files
+    inside = tuple(path / name for name in sorted(names))
+    files = inside if path.is_dir() else (path,)
+    architecture = _Architecture(
+        "keras", members.json(archive.CONFIG), files, version or "3.0.0"
     )
+    if other is not None:
+        return architecture, _weights(other)
+    if archive.WEIGHTS in names:
+        source = Hdf5Source(path.name, members.opened(archive.WEIGHTS))
+        return architecture, _by_group(archive.archive_groups(source), ())
+    if archive.NUMPY_WEIGHTS in names:
+        raise CompileError.at(
+            path.name,
+            f"its {archive.NUMPY_WEIGHTS} is a Python pickle, which is never executed",
+            SAVE_WHOLE,
+        )
+    raise CompileError.at(path.name, f"holds no {archive.WEIGHTS}", SAVE_WHOLE)
 
 
-def _read_hdf5(path: Path, where: str, weights_file: Path | None) -> KerasFile:
+def _without_config(path: Path) -> tuple[str, str]:
+    """Return what is wrong with an archive or directory that has no config.json."""
+    if not path.is_dir():
+        return "is a zip archive without a config.json", SAVE_WHOLE
+    if (path / "saved_model.pb").is_file():
+        return "is a TensorFlow SavedModel, which holds no Keras layers", SAVE_WHOLE
+    return "is a directory without a config.json", SAVE_WHOLE
+
+
+def _hdf5(path: Path, other: Path | None) -> tuple[_Architecture, _Weights]:
     """Read an HDF5 file with configuration and weights."""
+    where = path.name
     source = Hdf5Source(where, lambda: path)
     config = legacy_hdf5.legacy_config(source)
     if config is None:
@@ -143,73 +167,130 @@ def _read_hdf5(path: Path, where: str, weights_file: Path | None) -> KerasFile:
                 "compile the architecture's JSON and pass this as --weights-file",
             )
         raise CompileError.at(where, "is an HDF5 file, but not a Keras model")
-    tree = model_tree(config, where=where)
-    weights = _weights(weights_file or path, tree, where=where)
-    version = weights.keras_version or legacy_hdf5.OLDEST_VERSION
-    return _keras_file(path, "hdf5", version, config, tree, weights, files=[path])
+    version = legacy_hdf5.keras_version(source)
+    weights = _weights(path if other is None else other)
+    return _Architecture("hdf5", config, (path,), version), weights
 
 
-def _read_json(path: Path, where: str, weights_file: Path | None) -> KerasFile:
-    """Read an architecture with its weights in another file."""
-    config = parse_object(path.read_bytes(), where=where, what="the file")
-    if "class_name" not in config:
+def _json(path: Path, other: Path | None) -> tuple[_Architecture, _Weights]:
+    """Read an architecture with its weights in another file, or TensorFlow.js."""
+    where = path.name
+    value = parse_object(path.read_bytes(), where=where, what="the file")
+    if tensorflow_js.is_tensorflow_js(value):
+        config, version = tensorflow_js.topology(value, where=where)
+        architecture = _Architecture("tensorflow.js", config, (path,), version)
+        if other is not None:
+            return architecture, _weights(other)
+        tensors, files = tensorflow_js.manifest_tensors(
+            value, directory=path.parent, where=where
+        )
+        return architecture, _by_name(where, tensors, files)
+    if "weight_map" in value:
+        raise CompileError.at(
+            where,
+            "lists weights, but holds no architecture",
+            "compile the architecture's JSON and pass this as --weights-file",
+        )
+    if "class_name" not in value:
         raise CompileError.at(where, "isn't the JSON of a Keras model")
-    if weights_file is None:
+    if other is None:
         raise CompileError.at(
             where, "holds an architecture, but no weights", "pass --weights-file FILE"
         )
-    tree = model_tree(config, where=where)
-    weights = _weights(weights_file, tree)
-    version = config.get("keras_version") or weights.keras_version
-    version = version or ("3.0.0" if "module" in config else legacy_hdf5.OLDEST_VERSION)
-    return _keras_file(path, "json", version, config, tree, weights, files=[path])
+    version = value.get("keras_version", "3.0.0" if "module" in value else "")
+    return _Architecture("json", value, (path,), version), _weights(other)
 
 
-def _weights(path: Path, tree: Owner, *, where: str | None = None) -> _Weights:
-    """Return the weights of *tree* in a file of weights, of whatever format."""
-    where = where or path.name
+def _keras_js(path: Path, other: Path | None) -> tuple[_Architecture, _Weights]:
+    """Read a ``.bin`` of Keras.js."""
+    model = keras_js_model(path, where=path.name)
+    architecture = _Architecture("keras.js", model.config, (path,), model.keras_version)
+    if other is not None:
+        return architecture, _weights(other)
+    stored = legacy_hdf5.LegacyWeights(model.groups, model.keras_version, model.backend)
+    return architecture, _by_layer(path, stored)
+
+
+def _weights(path: Path) -> _Weights:
+    """Return the weights in a file of them, of whatever format."""
+    where = path.name
     if path.suffix == ".json":
         groups, shards = archive.sharded_groups(path, where)
-        return _Weights(archive_variables(tree, groups), (path, *shards))
-    if not is_hdf5(path):
-        raise CompileError.at(where, "isn't an HDF5 file of weights")
+        return _by_group(groups, (path, *shards))
+    if path.is_dir() or not is_hdf5(path):
+        raise CompileError.at(
+            where, "isn't a file of weights: neither HDF5 nor .weights.json"
+        )
     source = Hdf5Source(where, lambda: path)
-    if not legacy_hdf5.is_legacy(source):
-        groups = archive.archive_groups(source)
-        return _Weights(archive_variables(tree, groups), (path,))
-    stored = legacy_hdf5.legacy_weights(source)
-    variables = legacy_variables(where, tree, stored.groups, expected=keras2_variables)
+    if legacy_hdf5.is_legacy(source):
+        return _by_layer(path, legacy_hdf5.legacy_weights(source))
+    return _by_group(archive.archive_groups(source), (path,))
+
+
+def _by_group(groups: archive.Groups, files: tuple[Path, ...]) -> _Weights:
+    """Return weights that have a group for every layer and cell."""
+    return _Weights(lambda tree, _: archive_variables(tree, groups), files)
+
+
+def _by_layer(path: Path, stored: legacy_hdf5.LegacyWeights) -> _Weights:
+    """Return weights that are listed for each top-level layer."""
+
+    def variables(tree: Owner, version: str) -> Variables:
+        is_keras1 = _is_keras1(version)
+        expected = keras1_variables if is_keras1 else keras2_variables
+        found = legacy_variables(path.name, tree, stored.groups, expected=expected)
+        return modernised(
+            path.name, tree, found, is_keras1=is_keras1, backend=stored.backend
+        )
+
     return _Weights(variables, (path,), stored.keras_version)
+
+
+def _by_name(
+    where: str, tensors: tuple[Tensor, ...], files: tuple[Path, ...]
+) -> _Weights:
+    """Return weights of which nothing but their names tells whose they are."""
+
+    def variables(tree: Owner, _: str) -> Variables:
+        found = distributed(where, (tree,), tensors, keras2_variables)
+        return modernised(where, tree, found, is_keras1=False, backend="")
+
+    return _Weights(variables, files)
 
 
 # -- assembly -----------------------------------------------------------------------
 
 
-def _keras_file(  # noqa: PLR0913 -- a KerasFile has as many parts
-    path: Path,
-    form: str,
-    version: object,
-    config: Mapping[str, Any],
-    tree: Owner,
-    weights: _Weights,
-    *,
-    files: Iterable[Path],
+def _keras_file(
+    path: Path, architecture: _Architecture, weights: _Weights
 ) -> KerasFile:
     """Return the KerasFile, unless something is missing."""
     where = path.name
+    version = architecture.keras_version or weights.keras_version
+    if not version:
+        version = "1.0.0" if speaks_keras1(architecture.config) else "2.0.0"
+    if problems := _version_problems(where, version):
+        raise CompileError(problems)
+    config = translated(architecture.config, where=where, is_keras1=_is_keras1(version))
+    tree = model_tree(config, where=where)
     model = parse_model(config, where=where)
-    problems = [*_version_problems(where, version), *_input_problems(where, model)]
-    problems += missing(where, tree, weights.variables)
+    variables = weights.variables(tree, version)
+    problems = [*_input_problems(where, model), *missing(where, tree, variables)]
     if problems:
         raise CompileError(problems)
     return KerasFile(
         path=path,
-        format=form,
-        keras_version=str(version),
-        sha256=_digest(dict.fromkeys((*files, *weights.files))),
+        format=architecture.form,
+        keras_version=version,
+        sha256=_digest(dict.fromkeys((*architecture.files, *weights.files))),
         model=model,
-        layer_weights=LayerWeights(where, tree, weights.variables),
+        layer_weights=LayerWeights(where, tree, variables),
     )
+
+
+def _is_keras1(version: str) -> bool:
+    """Return whether a file of this version is in the words of Keras 1."""
+    return version.startswith("1.")
 
 
 def _version_problems(where: str, version: object) -> list[Problem]:
@@ -225,7 +306,7 @@ def _input_problems(where: str, model: ModelConfig) -> list[Problem]:
         Problem(
             f"{where}: layer {quoted(layer.name)} (InputLayer)",
             "the file doesn't say what shape the model's input has",
-            "build the model, or give its first layer an input_shape, and save it again",
+            "give its first layer an input_shape and save it again",
         )
         for layer in model.layers
         if layer.class_name == "InputLayer" and not _has_shape(layer)
@@ -236,7 +317,7 @@ def _has_shape(layer: LayerConfig) -> bool:
     """Return whether an InputLayer's shape is a list of sizes or None."""
     shape = layer.config.get("batch_shape")
     return isinstance(shape, list) and all(
-        size is None or (isinstance(size, int) and size >= 0) for size in shape
+        size is None or (type(size) is int and size >= 0) for size in shape
     )
 
 

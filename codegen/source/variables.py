@@ -33,12 +33,14 @@ class LayerWeights:
     def __call__(self, path: Path) -> tuple[Tensor, ...]:
         """Return a layer's weights in the order of Keras' ``layer.weights``."""
         owner = self.tree
+        keys: Path = ()
         for key in path:
             part = next((part for part in owner.parts if _is_step(part, key)), None)
             if part is None:
                 raise KeyError(f"{self.where} has no layer {'/'.join(path)}")
             owner = part
-        return self._collected(owner, path)
+            keys = (*keys, part.key)
+        return self._collected(owner, keys)
 
     def _collected(self, owner: Owner, path: Path) -> tuple[Tensor, ...]:
         """Return the owner's variables, then those of its parts."""
