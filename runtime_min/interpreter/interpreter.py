@@ -23,6 +23,7 @@ from keramos.runtime_min.interpreter.model import (
     input_configs,
     pick,
 )
+from keramos.runtime_min.interpreter.operation import Operation, is_operation
 from keramos.runtime_min.interpreter.registry import LAYERS
 from keramos.runtime_min.interpreter.structure import leaves
 from keramos.source.file import KerasFile
@@ -224,6 +225,8 @@ def _built(
                 {"class_name": name, "config": definition.config}
             )
             return Model(definition, config)
+        if is_operation(definition):
+            return Operation(definition)
         if name not in LAYERS:
             raise definition.refusal(
                 "this layer is unknown", "pass --custom FILE.py that defines it"
