@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from keramos.emit.glsl import fragment, title
 from keramos.graph import Graph, Value
-from keramos.plan.gl import GlPlan, Stage, Tensor, plan
+from keramos.plan.gl import GlPlan, Loop, Stage, Tensor, plan
 from keramos.plan.layout import Limits, canonical, packing
 from keramos.runtime_min import vendored
 from keramos.text import identifier, unique
@@ -144,16 +144,41 @@ def _document(
             }
             for text, label in programs.items()
         ],
-        "stages": [
-            {
-                "name": stage.name,
-                "program": order.index(texts[stage]),
-                "textures": [gl.texture(tensor) for tensor in stage.operands],
-                "draws": [list(draw) for draw in stage.draws()],
-                **_port(gl, stage.output),
-            }
-            for stage in gl.stages
+        "steps": [
+            (
+                _loop(gl, step, texts, order)
+                if isinstance(step, Loop)
+                else _stage(gl, step, texts, order)
+            )
+            for step in gl.steps
         ],
+    }
+
+
+def _stage(
+    gl: GlPlan, stage: Stage, texts: Mapping[Stage, str], order: Sequence[str]
+) -> dict[str, Any]:
+    entry = {
+        "name": stage.name,
+        "program": order.index(texts[stage]),
+        "textures": [gl.texture(tensor) for tensor in stage.operands],
+        "draws": [list(draw) for draw in stage.draws()],
+        **_port(gl, stage.output),
+    }
+    if stage.origins:
+        entry["origins"] = [list(origin) for origin in stage.origins]
+    return entry
+
+
+def _loop(
+    gl: GlPlan, loop: Loop, texts: Mapping[Stage, str], order: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "name": loop.name,
+        "steps": loop.steps,
+        "reverse": loop.reverse,
+        "states": [[gl.places[a], gl.places[b]] for a, b in loop.states],
+        "body": [_stage(gl, stage, texts, order) for stage in loop.body],
     }
 
 

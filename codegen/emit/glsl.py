@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from keramos import shaders
 from keramos.expr import GLSL, Expr, render
 from keramos.plan.gl import Stage, Tensor
-from keramos.plan.layout import AXIS_NAMES, LANES, B, Digit, Layout, canonical
+from keramos.plan.layout import AXIS_NAMES, LANES, Digit, Layout, blocks, canonical
 from keramos.primitives import (
     Concat,
     Contract,
@@ -68,7 +68,7 @@ def fragment(stage: Stage) -> str:
         _constants(stage),
         _uniforms(stage),
         *(_accessor(index, tensor) for index, tensor in enumerate(stage.operands)),
-        _locate(stage.output.layout),
+        _locate(stage.output.layout, shifted=bool(stage.origins)),
         _finish(stage),
         _first_block(stage),
     ]
@@ -107,9 +107,8 @@ def _triples(prefix: str, values: Sequence[int], missing: int) -> dict[str, int]
 
 def _constants(stage: Stage) -> str:
     primitive = stage.node.primitive
-    given = stage.operands[0].layout
-    d, h, w = given.extents[1:4]
-    sizes = {"IN_D": d, "IN_H": h, "IN_W": w, "IN_BLOCKS": given.extents[B]}
+    d, h, w, c = canonical(stage.operands[0].shape)
+    sizes = {"IN_D": d, "IN_H": h, "IN_W": w, "IN_BLOCKS": blocks(c)}
     match primitive:
         case Conv():
             return _convolution(stage, primitive, sizes)
@@ -117,7 +116,7 @@ def _constants(stage: Stage) -> str:
             return _pooling(stage, primitive, sizes)
         case Contract():
             across = int(primitive.b_contract == (2,))
-            sizes["DEPTH"] = given.channels
+            sizes["DEPTH"] = c
             return _integers(sizes) + f"#define ACROSS {across}\n"
         case Reduce():
             return _reduction(stage, primitive.kind, primitive.axes, sizes)
@@ -197,7 +196,7 @@ def _reduction(
     extents = dict(zip(range(3), canonical(shape)[:3], strict=True))
     counts = [extents[place] if place in merged else 1 for place in range(3)]
     sizes |= _triples("COUNT", counts, 1)
-    sizes["IN_C"] = stage.operands[0].layout.channels
+    sizes["IN_C"] = canonical(shape)[3]
     total = math.prod(shape[axis] or 0 for axis in axes)
     scale = 1 / total if kind == "mean" else 1.0
     return (
@@ -238,12 +237,15 @@ def _uniforms(stage: Stage) -> str:
     samplers = "".join(f"uniform sampler2DArray t{k};\n" for k in range(count))
     layers = stage.output.layout.layers
     first = "uniform int first;\n" if layers > stage.group else "const int first = 0;\n"
+    if any(tensor.moment is not None for tensor in stage.operands):
+        first += "uniform int moment;\n"
+    if stage.origins:
+        first += "uniform ivec2 origin;\n"
     outputs = "".join(
         f"layout(location = {q}) out vec4 o{q};\n" for q in range(stage.group)
     )
     each = " ".join(f"F({q}, r{q}, o{q})" for q in range(stage.group))
-    blocks = f"#define EACH_BLOCK(F) {each}\n"
-    return f"{samplers}{first}{outputs}{blocks}"
+    return f"{samplers}{first}{outputs}#define EACH_BLOCK(F) {each}\n"
 
 
 def coordinate(layout: Layout, place: str, names: Sequence[str]) -> str:
@@ -264,8 +266,15 @@ def _digit(digit: Digit, extent: int, name: str) -> str:
 
 
 def _accessor(index: int, tensor: Tensor) -> str:
+    names = list(AXIS_NAMES)
+    for axis, offset in enumerate(tensor.offset):
+        if offset:
+            names[axis] = f"({names[axis]} + {offset})"
+    if tensor.moment is not None:
+        moment = "moment" if tensor.pace == 1 else f"moment * {tensor.pace}"
+        names[tensor.moment] = f"({names[tensor.moment]} + {moment})"
     x, y, layer = (
-        coordinate(tensor.layout, place, AXIS_NAMES) for place in ("x", "y", "layer")
+        coordinate(tensor.layout, place, names) for place in ("x", "y", "layer")
     )
     return (
         f"vec4 at{index}({PARAMETERS}) {{\n"
@@ -274,7 +283,7 @@ def _accessor(index: int, tensor: Tensor) -> str:
     )
 
 
-def _locate(layout: Layout) -> str:
+def _locate(layout: Layout, *, shifted: bool) -> str:
     """Return the inverse map: from the fragment to the indexes of its first block."""
     parts: dict[int, list[str]] = {axis: [] for axis in range(5)}
     position = {"x": "p.x", "y": "p.y", "layer": "first"}
@@ -296,7 +305,7 @@ def _locate(layout: Layout) -> str:
     return "\n".join(
         [
             f"void locate({arguments}) {{",
-            "    ivec2 p = ivec2(gl_FragCoord.xy);",
+            f"    ivec2 p = ivec2(gl_FragCoord.xy){' - origin' if shifted else ''};",
             *lines,
             "}\n",
         ]

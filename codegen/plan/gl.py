@@ -8,13 +8,17 @@ node a family and a number of draws. Nothing is left to decide at run time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from keramos.errors import CompileError, Problem, quoted
-from keramos.graph import Graph, Node, Value
+from keramos.expr import operand
+from keramos.graph import Constant, Graph, Node, Value
 from keramos.plan.layout import (
+    CANONICAL_RANK,
     LANES,
+    B,
+    D,
     DoesNotFitError,
     Layout,
     Limits,
@@ -22,10 +26,11 @@ from keramos.plan.layout import (
     image,
     matrix,
     reinterpret,
+    sequence,
     table,
 )
 from keramos.plan.names import stage_names
-from keramos.plan.prepare import prepare
+from keramos.plan.prepare import Prepared, prepare
 from keramos.primitives import (
     Concat,
     Contract,
@@ -44,6 +49,7 @@ from keramos.primitives import (
     Transpose,
     Window,
 )
+from keramos.text import identifier, unique
 
 BYTES_PER_TEXEL = 16
 # An image with fewer pixels is stored as a matrix: one draw instead of many tiny ones.
@@ -52,6 +58,7 @@ IMAGE_RANK = 3
 # A pooled texture may be this much larger than a tenant needs.
 WASTE = 1.25
 UNLIMITED = Limits(texture_size=1 << 30, layers=1 << 30)
+NO_OFFSET = (0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,13 +66,24 @@ class Tensor:
     """A value in a texture.
 
     *home* numbers the storage: views of one tensor share it, and constants have homes
-    of their own. *batched* is whether the batch is one of the layout's axes.
+    of their own. *batched* is whether the batch is one of the layout's axes. *offset*
+    is added to the indexes ``(n, d, h, w, b)``: a slice is a view. A step of a sequence
+    is a view too: *moment* is the axis to which the number of the step is added, times
+    *pace*.
     """
 
     shape: Shape
     layout: Layout
     home: int
     batched: bool = True
+    offset: tuple[int, ...] = NO_OFFSET
+    moment: int | None = None
+    pace: int = 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether the tensor is all that its layout describes."""
+        return self.offset == NO_OFFSET and self.moment is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +99,9 @@ class ConstantTensor:
 class Stage:
     """One node: a program, run once per *group* of the output's layers.
 
-    *operands* belong to the node's inputs, in order.
+    *operands* belong to the node's inputs, in order. In a loop the output may be one
+    step of a sequence: *origins* are then where each step's texels start, as
+    ``(x, y, layer)``.
     """
 
     name: str
@@ -90,6 +110,7 @@ class Stage:
     operands: tuple[Tensor, ...]
     output: Tensor
     group: int
+    origins: tuple[tuple[int, int, int], ...] = ()
 
     def draws(self) -> tuple[tuple[int, int], ...]:
         """Return the first layer and the number of layers of each draw."""
@@ -99,6 +120,24 @@ class Stage:
             for start in range(0, layers, run)
             for offset in range(0, run, self.group)
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loop:
+    """The stages of a Scan's body, run once per step, from the end if *reverse*.
+
+    A state has two homes, in turn read and written: *states* pairs the home that even
+    steps read with the one that odd steps read.
+    """
+
+    name: str
+    body: tuple[Stage, ...]
+    steps: int
+    reverse: bool
+    states: tuple[tuple[int, int], ...]
+
+
+Step = Stage | Loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +164,17 @@ class GlPlan:
 
     batch: int
     limits: Limits
-    stages: tuple[Stage, ...]
+    steps: tuple[Step, ...]
     constants: tuple[ConstantTensor, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     textures: tuple[Texture, ...]
     places: dict[int, int]
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Return every stage, those of loops once."""
+        return tuple(_flattened(self.steps))
 
     @property
     def texture_bytes(self) -> int:
@@ -142,6 +186,14 @@ class GlPlan:
         return self.places[tensor.home]
 
 
+def _flattened(steps: Iterable[Step]) -> Iterator[Stage]:
+    for step in steps:
+        if isinstance(step, Loop):
+            yield from step.body
+        else:
+            yield step
+
+
 def plan(graph: Graph, *, batch: int, limits: Limits, where: str) -> GlPlan:
     """Return the plan of an optimised graph.
 
@@ -149,8 +201,7 @@ def plan(graph: Graph, *, batch: int, limits: Limits, where: str) -> GlPlan:
     tensors that don't fit the limits, and for what has no kernel.
     """
     _refuse_free(graph, where)
-    builder = _Builder(prepare(graph), batch=batch, limits=limits, where=where)
-    return builder.build()
+    return _Builder(graph, batch=batch, limits=limits, where=where).build()
 
 
 def _refuse_free(graph: Graph, where: str) -> None:
@@ -176,8 +227,6 @@ def family(node: Node) -> str:
     primitive = node.primitive
     if isinstance(primitive, Conv):
         return _conv_family(primitive, node.inputs[1])
-    if isinstance(primitive, Scan):
-        raise NoKernelError("the gl target has no kernel for recurrent layers")
     return _FAMILIES[type(primitive)]
 
 
@@ -209,17 +258,99 @@ def _conv_family(conv: Conv, kernel: Value) -> str:
     return "conv" if aligned else "grouped"
 
 
+Key = Value | tuple[Node, int]
+
+
+def _key(value: Value) -> Key:
+    return value if value.node is None else (value.node, value.index)
+
+
+def _names(graph: Graph, prepared: Prepared) -> dict[Node, str]:
+    """Return the names of the prepared nodes.
+
+    The one that gives the result of a node of *graph* has that node's name; what else
+    became of the node is named after the layer alone.
+    """
+    names: dict[Node, str] = {}
+    for node, name in stage_names(graph).items():
+        source = prepared.results[node][0].node
+        while source is not None and source not in names:
+            if not isinstance(source.primitive, Reshape):
+                names[source] = name
+                break
+            names[source] = f"{name}_view"
+            source = source.inputs[0].node
+    taken = [*names.values()]
+    for node in prepared.graph.nodes:
+        if node not in names:
+            layer = node.origins[0].layer if node.origins else "stage"
+            names[node] = unique([*taken, f"{identifier(layer)}_part"])[-1]
+            taken.append(names[node])
+    return names
+
+
+def _identity(value: Value, node: Node) -> Node:
+    return Node(Map(operand(0), value.dtype), (value,), (value.spec,), node.origins)
+
+
+def _with_constants(body: Graph, known: Mapping[Value, Value]) -> Graph:
+    """Return *body* with the inputs that are constants replaced by them."""
+    inlined = body.rewrite(
+        lambda node, inputs: replace(
+            node, inputs=tuple(known.get(x, x) for x in inputs)
+        ).results()
+    )
+    outputs = tuple(known.get(y, y) for y in inlined.outputs)
+    return Graph(inlined.inputs, outputs, inlined.output_names)
+
+
+def _moment(tensor: Tensor, shape: Shape) -> Tensor:
+    """Return the step of a sequence that the loop is at."""
+    rank = len(tensor.shape)
+    axis = max(CANONICAL_RANK - rank, 0)
+    merged = tensor.shape[1 : max(rank - CANONICAL_RANK + 1, 1)]
+    pace = math.prod(d or 0 for d in merged)
+    return Tensor(
+        shape, tensor.layout, tensor.home, tensor.batched, moment=D + axis, pace=pace
+    )
+
+
+def _sliced(source: Tensor, node: Node, primitive: Slice) -> Tensor | None:
+    """Return a slice as a view, None where its texels aren't whole texels of x."""
+    shape, out = node.inputs[0].shape, node.specs[0].shape
+    rank = len(shape)
+    offset = list(source.offset)
+    for axis, bounds in enumerate(primitive.slices):
+        size, kept = shape[axis] or 0, out[axis] or 0
+        start, _, step = slice(*bounds).indices(size)
+        if kept == size and step == 1:
+            continue
+        if step != 1 or (rank > CANONICAL_RANK and rank - axis >= CANONICAL_RANK):
+            return None
+        if axis == rank - 1:
+            if start % LANES or (kept % LANES and start + kept != size):
+                return None
+            offset[B] += start // LANES
+        else:
+            offset[D + axis - rank + CANONICAL_RANK] += start
+    return replace(source, shape=out, offset=tuple(offset))
+
+
 class _Builder:
     """Gives values tensors while it walks the nodes."""
 
     def __init__(self, graph: Graph, *, batch: int, limits: Limits, where: str) -> None:
-        self.graph = graph
         self.batch = batch
         self.limits = limits
         self.where = where
-        self.tensors: dict[Value | tuple[Node, int], Tensor] = {}
-        self.constants: dict[tuple[Value, str], ConstantTensor] = {}
-        self.stages: list[Stage] = []
+        prepared = prepare(graph)
+        self.graph = prepared.graph
+        self.names = _names(graph, prepared)
+        self.used = set(map(_key, self.graph.uses()))
+        self.tensors: dict[Key, Tensor] = {}
+        self.constants: dict[tuple[Constant, str], ConstantTensor] = {}
+        self.steps: list[Step] = []
+        self.sequences: dict[int, Layout] = {}
         self.problems: list[Problem] = []
         self.homes = 0
 
@@ -227,27 +358,39 @@ class _Builder:
         """Return the plan."""
         for x in self.graph.inputs:
             self.tensors[x] = self.tensor(f"input {quoted(x.name)}", x.shape)
-        for node, name in stage_names(self.graph).items():
-            self.visit(node, name)
+        for node in self.graph.nodes:
+            self.visit(node)
         if self.problems:
             raise CompileError(self.problems)
+        outputs = tuple(self.materialised(y) for y in self.graph.outputs)
         inputs = tuple(self.tensors[x] for x in self.graph.inputs)
-        outputs = tuple(map(self.source, self.graph.outputs))
         constants = tuple(self.constants.values())
-        textures, places = _allocate(self.stages, inputs, outputs)
+        textures, places = _allocate(self.steps, self.sequences, inputs, outputs)
         for constant in constants:
             places[constant.tensor.home] = len(textures)
             textures.append(_texture(constant.tensor.layout))
         return GlPlan(
             batch=self.batch,
             limits=self.limits,
-            stages=tuple(self.stages),
+            steps=tuple(self.steps),
             constants=constants,
             inputs=inputs,
             outputs=outputs,
             textures=tuple(textures),
             places=places,
         )
+
+    def materialised(self, value: Value) -> Tensor:
+        """Return the tensor of *value*, copied where it is part of another one."""
+        tensor = self.source(value)
+        return tensor if tensor.is_whole else self.copy(value, "copy")
+
+    def copy(self, value: Value, name: str) -> Tensor:
+        """Add a stage that copies *value* into a tensor of its own."""
+        node = Node(Map(operand(0), value.dtype), (value,), (value.spec,))
+        output = self.tensor("model", value.shape)
+        self.stage(node, name, output)
+        return output
 
     def home(self) -> int:
         """Return a new storage number."""
@@ -286,21 +429,32 @@ class _Builder:
         origin = node.origins[0]
         return f"layer {quoted(origin.layer)} ({origin.class_name})"
 
-    def visit(self, node: Node, name: str) -> None:
+    def visit(self, node: Node) -> None:
         """Add the node's stage, or none where its result is a view."""
-        if isinstance(node.primitive, Reshape):
-            source = self.source(node.inputs[0])
-            view = reinterpret(source.layout, node.specs[0].shape)
-            if view is not None and source.batched:
-                self.tensors[node, 0] = Tensor(node.specs[0].shape, view, source.home)
-                return
-        label = self.label(node)
-        output = self.tensor(label, node.specs[0].shape)
+        if isinstance(node.primitive, Scan):
+            self.loop(node, node.primitive)
+            return
+        view = self.view(node)
+        if view is not None:
+            self.tensors[node, 0] = view
+            return
+        output = self.tensor(self.label(node), node.specs[0].shape)
         self.tensors[node, 0] = output
+        self.stage(node, self.names.get(node, "stage"), output)
+
+    def stage(
+        self,
+        node: Node,
+        name: str,
+        output: Tensor,
+        origins: tuple[tuple[int, int, int], ...] = (),
+    ) -> None:
+        """Add the stage that computes *node* into *output*."""
         try:
             kind = family(node)
         except NoKernelError as error:
-            self.problems.append(Problem(f"{self.where}: {label}", str(error)))
+            problem = Problem(f"{self.where}: {self.label(node)}", str(error))
+            self.problems.append(problem)
             return
         operands = tuple(self.operand(node, index) for index in range(len(node.inputs)))
         group = min(self.limits.draw_buffers, output.layout.group)
@@ -309,7 +463,87 @@ class _Builder:
             per_group = output.layout.channels // node.primitive.groups // LANES
             if node.primitive.groups > 1:
                 group = math.gcd(group, per_group)
-        self.stages.append(Stage(name, kind, node, operands, output, group))
+        self.steps.append(Stage(name, kind, node, operands, output, group, origins))
+
+    def view(self, node: Node) -> Tensor | None:
+        """Return the result as a view of the operand, or None where it isn't one."""
+        if node.epilogue is not None or node.inputs[0].constant is not None:
+            return None
+        if isinstance(node.primitive, Reshape):
+            source = self.source(node.inputs[0])
+            layout = reinterpret(source.layout, node.specs[0].shape)
+            if layout is None or not source.is_whole:
+                return None
+            return Tensor(node.specs[0].shape, layout, source.home)
+        if isinstance(node.primitive, Slice):
+            return _sliced(self.source(node.inputs[0]), node, node.primitive)
+        return None
+
+    def loop(self, node: Node, scan: Scan) -> None:
+        """Add a Scan: the stages of its body, run once per step."""
+        name = self.names.get(node, "stage")
+        if not isinstance(scan.body, Graph) or any(
+            isinstance(inner.primitive, Scan) for inner in scan.body.nodes
+        ):
+            label = f"{self.where}: {self.label(node)}"
+            self.problems.append(Problem(label, "holds a recurrent layer of its own"))
+            return
+        steps = node.inputs[0].shape[0] or 0
+        taken = node.inputs[: scan.sequences]
+        initial = node.inputs[scan.sequences :][: scan.states]
+        invariants = node.inputs[scan.sequences + scan.states :]
+        formal = scan.body.inputs
+        for x, whole in zip(formal, taken, strict=False):
+            self.tensors[x] = _moment(self.materialised(whole), x.shape)
+        pairs = []
+        for k, state in enumerate(initial):
+            first = self.copy(state, f"{name}_state_{k + 1}")
+            pairs.append((first, self.tensor(self.label(node), state.shape)))
+            self.tensors[formal[scan.sequences + k]] = first
+        known: dict[Value, Value] = {}
+        for x, actual in zip(
+            formal[len(taken) + len(pairs) :], invariants, strict=True
+        ):
+            if actual.constant is None:
+                self.tensors[x] = self.source(actual)
+            else:
+                known[x] = actual
+        outside, self.steps = self.steps, []
+        results = self.body(_with_constants(scan.body, known), name)
+        for (_, second), y in zip(pairs, results, strict=False):
+            self.stage(_identity(y, node), f"{name}_next", second)
+        for k, y in enumerate(results[scan.states :]):
+            if (node, k) in self.used:
+                self.sequence(node, k, y, steps)
+        inside = tuple(step for step in self.steps if isinstance(step, Stage))
+        homes = tuple((first.home, second.home) for first, second in pairs)
+        self.steps = [*outside, Loop(name, inside, steps, scan.reverse, homes)]
+        for k, pair in enumerate(pairs):
+            # After an even number of steps the last state lies where it started.
+            self.tensors[node, len(results) - scan.states + k] = pair[steps % 2]
+
+    def body(self, body: Graph, name: str) -> list[Value]:
+        """Visit the nodes of a Scan's body; return its results."""
+        prepared = prepare(body)
+        labels = _names(body, prepared)
+        self.names |= {node: f"{name}_{label}" for node, label in labels.items()}
+        for node in prepared.graph.nodes:
+            self.visit(node)
+        return [*prepared.graph.outputs]
+
+    def sequence(self, node: Node, index: int, y: Value, steps: int) -> None:
+        """Add the stage that writes a step of output sequence *index*."""
+        name = self.names.get(node, "stage")
+        try:
+            layout = sequence(y.shape, steps, batch=self.batch, limits=self.limits)
+        except DoesNotFitError:
+            self.too_large(self.label(node), (steps, *y.shape))
+            layout = sequence(y.shape, steps, batch=self.batch, limits=UNLIMITED)
+        home = self.home()
+        self.tensors[node, index] = Tensor((steps, *y.shape), layout.whole, home)
+        part = Tensor(y.shape, layout.step, home)
+        self.stage(_identity(y, node), f"{name}_step", part, layout.origins)
+        self.sequences[home] = layout.whole
 
     def source(self, value: Value) -> Tensor:
         """Return the tensor of *value*, whatever reads it."""
@@ -317,7 +551,7 @@ class _Builder:
             return self.constant(
                 value, "operand", canonical(value.shape), label="model"
             )
-        return self.tensors[value if value.node is None else (value.node, value.index)]
+        return self.tensors[_key(value)]
 
     def operand(self, node: Node, index: int) -> Tensor:
         """Return the tensor that input *index* of *node* reads."""
@@ -338,7 +572,9 @@ class _Builder:
         self, value: Value, role: str, view: tuple[int, int, int, int], *, label: str
     ) -> Tensor:
         """Return the tensor of a constant; one per role."""
-        key = (value, role)
+        if value.constant is None:
+            raise TypeError("not a constant")
+        key = (value.constant, role)
         if key not in self.constants:
             d, h, w, c = view
             if role == "kernel":
@@ -363,34 +599,26 @@ def _texture(layout: Layout) -> Texture:
 
 
 def _allocate(
-    stages: Sequence[Stage], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+    steps: Sequence[Step],
+    sequences: Mapping[int, Layout],
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
 ) -> tuple[list[Texture], dict[int, int]]:
     """Return the pool and which home lives where: greedy by size over lifetimes.
 
-    A home is alive from the stage that writes it to the last one that reads it, both
-    included, so that no stage reads and writes one texture.
+    *sequences* are the layouts of homes of which stages write a part.
     """
-    first: dict[int, int] = {x.home: -1 for x in inputs}
-    last: dict[int, int] = {x.home: -1 for x in inputs}
+    lives = _lifetimes(steps, inputs, outputs)
     layouts: dict[int, Layout] = {x.home: x.layout for x in inputs}
-    for number, stage in enumerate(stages):
-        first[stage.output.home] = last[stage.output.home] = number
-        layouts[stage.output.home] = stage.output.layout
-        for tensor in stage.operands:
-            if tensor.batched:
-                last[tensor.home] = number
-    for tensor in outputs:
-        last[tensor.home] = len(stages)
+    layouts |= {stage.output.home: stage.output.layout for stage in _flattened(steps)}
+    layouts |= sequences
     textures: list[Texture] = []
     tenants: list[list[int]] = []
     places: dict[int, int] = {}
     for home in sorted(layouts, key=lambda home: (-layouts[home].texels, home)):
         need = _texture(layouts[home])
         for number, texture in enumerate(textures):
-            busy = any(
-                first[other] <= last[home] and first[home] <= last[other]
-                for other in tenants[number]
-            )
+            busy = any(_overlap(lives[other], lives[home]) for other in tenants[number])
             if not busy and _suits(texture, need):
                 break
         else:
@@ -400,6 +628,31 @@ def _allocate(
         tenants[number].append(home)
         places[home] = number
     return textures, places
+
+
+def _lifetimes(
+    steps: Sequence[Step], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> dict[int, tuple[int, int]]:
+    """Return the first and the last step of each home.
+
+    A home is alive from the step that writes it to the last one that reads it, both
+    included, so that no stage reads and writes one texture. A loop is a single step.
+    """
+    first: dict[int, int] = {x.home: -1 for x in inputs}
+    last: dict[int, int] = dict(first)
+    for number, step in enumerate(steps):
+        for stage in _flattened([step]):
+            first.setdefault(stage.output.home, number)
+            last[stage.output.home] = number
+            last |= {x.home: number for x in stage.operands if x.batched}
+        if isinstance(step, Loop):
+            last |= {home: number for pair in step.states for home in pair}
+    last |= {tensor.home: len(steps) for tensor in outputs}
+    return {home: (start, last[home]) for home, start in first.items()}
+
+
+def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1]
 
 
 def _suits(texture: Texture, need: Texture) -> bool:

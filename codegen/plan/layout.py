@@ -27,6 +27,7 @@ PLACES: tuple[Place, ...] = ("x", "y", "layer")
 Extents = tuple[int, int, int, int, int]
 
 LANES = 4
+CANONICAL_RANK = 4
 N, D, H, W, B = range(5)
 AXIS_NAMES = ("n", "d", "h", "w", "b")
 
@@ -238,6 +239,76 @@ def table(shape: Shape, *, limits: Limits) -> Layout:
         "layer": _whole(extents, D, H),
     }
     return arrange(extents, c, places=places, limits=limits)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceLayout:
+    """A sequence whose steps are written one by one.
+
+    *whole* is the layout of ``(t, *step shape)``, *step* that of one step, whose texels
+    start at ``origins[t]``, as ``(x, y, layer)``.
+    """
+
+    whole: Layout
+    step: Layout
+    origins: tuple[tuple[int, int, int], ...]
+
+
+def sequence(shape: Shape, steps: int, *, batch: int, limits: Limits) -> SequenceLayout:
+    """Return the layout of *steps* values of *shape*, the step outermost.
+
+    Raises DoesNotFitError where a step can't lie in one piece.
+    """
+    d, h, w, c = canonical(shape)
+    axis = max(CANONICAL_RANK - len(shape), 1)
+    inner = d if axis == D else 1
+    extents = [batch, d, h, w, blocks(c)]
+    extents[axis] = steps * inner
+    low = min(limits.draw_buffers, blocks(c))
+    high = -(-blocks(c) // low)
+    rest = [a for a in (D, H, W) if a != axis]
+    within = [_Part(D, 1, d)] if axis == D and d > 1 else []
+    places: dict[Place, list[_Part]] = {
+        "x": [_Part(B, low, high)] if high > 1 else [],
+        "y": [
+            _Part(axis, inner, steps),
+            *([_Part(N, 1, batch)] if batch > 1 else []),
+            *within,
+            *[_Part(a, 1, extents[a]) for a in rest if extents[a] > 1],
+        ],
+        "layer": [_Part(B, 1, low)] if low > 1 else [],
+    }
+    whole = arrange(_extents(extents), c, places=places, limits=limits)
+    moments = [
+        digit for digit in whole.digits if digit.axis == axis and digit.divisor >= inner
+    ]
+    extents[axis] = inner
+    kept = tuple(digit for digit in whole.digits if digit not in moments)
+    step = Layout(_extents(extents), c, kept)
+    for place in PLACES:
+        weight = step.size(place)
+        for digit in (d for d in kept if d.place == place):
+            weight //= digit.radix
+            if digit.weight != weight:
+                raise DoesNotFitError
+    origins = tuple(
+        _origin([(m, t * inner // m.divisor % m.radix) for m in moments])
+        for t in range(steps)
+    )
+    return SequenceLayout(whole, step, origins)
+
+
+def _extents(sizes: list[int]) -> Extents:
+    n, d, h, w, b = sizes
+    return (n, d, h, w, b)
+
+
+def _origin(digits: list[tuple[Digit, int]]) -> tuple[int, int, int]:
+    x, y, layer = (
+        sum(value * digit.weight for digit, value in digits if digit.place == place)
+        for place in PLACES
+    )
+    return (x, y, layer)
 
 
 def reinterpret(layout: Layout, shape: Shape) -> Layout | None:

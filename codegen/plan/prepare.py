@@ -9,12 +9,14 @@ reshapes stands in the graph, where most of it costs nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from keramos.expr import operand
 from keramos.graph import Graph, Node, Value, apply, literal
+from keramos.plan.layout import CANONICAL_RANK
 from keramos.primitives import (
     Contract,
     Conv,
@@ -28,14 +30,33 @@ from keramos.primitives import (
 )
 
 _IDENTITY = operand(0)
-CANONICAL_RANK = 4
 
 
-def prepare(graph: Graph) -> Graph:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The graph in the forms above; *results* tells which value holds which result.
+
+    Reshapes may stand between a node's own result and that value: the elements are the
+    same, in the same order.
+    """
+
+    graph: Graph
+    results: Mapping[Node, tuple[Value, ...]]
+
+
+def prepare(graph: Graph) -> Prepared:
     """Return *graph* with the primitives in the forms above."""
-    prepared = graph.rewrite(_visit)
+    results: dict[Node, tuple[Value, ...]] = {}
+
+    def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        renewed = replace(node, inputs=inputs)
+        results[node] = _visit(renewed) or renewed.results()
+        return results[node]
+
+    prepared = graph.rewrite(visit)
     outputs = tuple(map(_computed, prepared.outputs))
-    return Graph(prepared.inputs, outputs, prepared.output_names, prepared.name)
+    whole = Graph(prepared.inputs, outputs, prepared.output_names, prepared.name)
+    return Prepared(whole, results)
 
 
 def _computed(value: Value) -> Value:
@@ -48,16 +69,16 @@ def _computed(value: Value) -> Value:
     return Node(Map(_IDENTITY, value.dtype), (value,), (value.spec,)).results()[0]
 
 
-def _visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+def _visit(node: Node) -> tuple[Value, ...] | None:
     match node.primitive:
         case Contract() as contract:
-            return _contract(replace(node, inputs=inputs), contract)
+            return _contract(node, contract)
         case Reduce() as reduce:
-            return _reduce(replace(node, inputs=inputs), reduce)
+            return _reduce(node, reduce)
         case Softmax(axis) as softmax if _merged(node, (axis,)):
-            return _softmax(replace(node, inputs=inputs), softmax)
+            return _softmax(node, softmax)
         case Resize(axes) as resize if _merged(node, axes) or _last(node) in axes:
-            return _resize(replace(node, inputs=inputs), resize)
+            return _resize(node, resize)
         case _:
             return None
 

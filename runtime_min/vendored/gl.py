@@ -102,17 +102,28 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """One draw call, with every GL name resolved.
+
+    *uniforms* are locations and values of integers, *origin* the location of the first
+    texel's place and the viewport's corner.
+    """
+
+    program: int
+    textures: tuple[int, ...]
+    framebuffer: int
+    viewport: tuple[int, int, int, int]
+    uniforms: tuple[tuple[int, int], ...]
+    origin: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
-    """The draws of one stage, with every GL name resolved."""
+    """The draws that give one named result; a loop's are those of all its steps."""
 
     name: str
-    program: int
-    first: int
-    textures: tuple[int, ...]
-    width: int
-    height: int
-    draws: tuple[tuple[int, int], ...]
-    result: Port
+    draws: tuple[Draw, ...]
+    result: Port | None
 
 
 class _Functions:
@@ -144,6 +155,7 @@ class _Functions:
         )
         self.gen_framebuffers = function("glGenFramebuffers", sint, names)
         self.uniform1i = function("glUniform1i", sint, sint)
+        self.uniform2i = function("glUniform2i", sint, sint, sint)
         self.use_program = function("glUseProgram", uint)
         self.viewport = function("glViewport", sint, sint, sint, sint)
 
@@ -212,27 +224,58 @@ class Executor:
         self._resources += self._programs
         self._array = context.vertex_array(self._programs[0], [])
         self._resources.append(self._array)
-        self._stages = [self._stage(entry, plan) for entry in plan["stages"]]
+        self._outputs_of = [entry["outputs"] for entry in plan["programs"]]
+        self._stages = [
+            self._loop(entry) if "body" in entry else self._stage(entry)
+            for entry in plan["steps"]
+        ]
         self._inputs = [Port.read(entry) for entry in plan["inputs"]]
         self._outputs = [Port.read(entry) for entry in plan["outputs"]]
 
-    def _stage(self, entry: Mapping[str, Any], plan: Mapping[str, Any]) -> Stage:
+    def _stage(self, entry: Mapping[str, Any]) -> Stage:
+        draws = self._draws(entry, moment=0, swap={})
+        return Stage(entry["name"], draws, Port.read(entry))
+
+    def _loop(self, entry: Mapping[str, Any]) -> Stage:
+        """Return every step's draws; states are read and written in turn."""
+        pairs = entry["states"]
+        exchange = dict(pairs) | {b: a for a, b in pairs}
+        order = range(entry["steps"])
+        moments = reversed(order) if entry["reverse"] else order
+        draws: list[Draw] = []
+        for count, moment in enumerate(moments):
+            swap = exchange if count % 2 else {}
+            for stage in entry["body"]:
+                draws += self._draws(stage, moment=moment, swap=swap)
+        return Stage(entry["name"], tuple(draws), None)
+
+    def _draws(
+        self, entry: Mapping[str, Any], *, moment: int, swap: Mapping[int, int]
+    ) -> tuple[Draw, ...]:
         program = self._programs[entry["program"]]
-        outputs = plan["programs"][entry["program"]]["outputs"]
-        first = program.get("first", None)
-        result = Port.read(entry)
-        return Stage(
-            name=entry["name"],
-            program=program.glo,
-            first=first.location if isinstance(first, moderngl.Uniform) else -1,
-            textures=tuple(self._textures[t].glo for t in entry["textures"]),
-            width=result.packing.size[2],
-            height=result.packing.size[1],
-            draws=tuple(
-                (start, self._framebuffer(result.texture, start, count, outputs))
-                for start, count in entry["draws"]
-            ),
-            result=result,
+        locations = [
+            uniform.location if isinstance(uniform, moderngl.Uniform) else -1
+            for uniform in map(program.get, ("first", "moment", "origin"), [None] * 3)
+        ]
+        x, y, layer = entry["origins"][moment] if "origins" in entry else (0, 0, 0)
+        _, height, width, _ = entry["size"]
+        target = swap.get(entry["texture"], entry["texture"])
+        names = [self._textures[swap.get(t, t)].glo for t in entry["textures"]]
+        outputs = self._outputs_of[entry["program"]]
+        return tuple(
+            Draw(
+                program=program.glo,
+                textures=tuple(names),
+                framebuffer=self._framebuffer(target, layer + first, count, outputs),
+                viewport=(x, y, width, height),
+                uniforms=tuple(
+                    (location, value)
+                    for location, value in zip(locations, (first, moment), strict=False)
+                    if location >= 0
+                ),
+                origin=locations[2],
+            )
+            for first, count in entry["draws"]
         )
 
     def _framebuffer(self, texture: int, start: int, count: int, outputs: int) -> int:
@@ -275,15 +318,17 @@ class Executor:
 
     def _draw(self, stage: Stage) -> None:
         gl = self._gl
-        gl.use_program(stage.program)
-        gl.viewport(0, 0, stage.width, stage.height)
-        for unit, texture in enumerate(stage.textures):
-            gl.active_texture(TEXTURE0 + unit)
-            gl.bind_texture(TEXTURE_2D_ARRAY, texture)
-        for start, framebuffer in stage.draws:
-            gl.bind_framebuffer(FRAMEBUFFER, framebuffer)
-            if stage.first >= 0:
-                gl.uniform1i(stage.first, start)
+        for draw in stage.draws:
+            gl.use_program(draw.program)
+            for unit, texture in enumerate(draw.textures):
+                gl.active_texture(TEXTURE0 + unit)
+                gl.bind_texture(TEXTURE_2D_ARRAY, texture)
+            for location, value in draw.uniforms:
+                gl.uniform1i(location, value)
+            if draw.origin >= 0:
+                gl.uniform2i(draw.origin, draw.viewport[0], draw.viewport[1])
+            gl.viewport(*draw.viewport)
+            gl.bind_framebuffer(FRAMEBUFFER, draw.framebuffer)
             gl.draw_arrays(TRIANGLES, 0, 3)
 
     @contextmanager
@@ -338,13 +383,18 @@ class Executor:
         ]
 
     def stages(self, inputs: Sequence[F32]) -> Iterator[tuple[str, F32]]:
-        """Yield each stage's name and result for one batch of inputs."""
+        """Yield the name and the result of each stage, for one batch of inputs.
+
+        Loops have states and sequences, but no result of their own.
+        """
         for piece, count in self._chunks(inputs):
             with self._drawing():
                 self._upload(piece)
             for stage in self._stages:
                 with self._drawing():
                     self._draw(stage)
+                    if stage.result is None:
+                        continue
                     result = self._read(stage.result)[:count]
                 yield stage.name, result
             return

@@ -34,7 +34,7 @@ LIMITS = [
 
 @pytest.mark.parametrize("limits", LIMITS, ids=lambda x: str(x.texture_size))
 @pytest.mark.parametrize("batch", [1, 2])
-@given(graph=graphs(free=False, scan=False))
+@given(graph=graphs(free=False))
 def test_programs_agree_with_the_graph(
     limits: Limits, batch: int, graph: Graph
 ) -> None:
@@ -51,7 +51,7 @@ def test_programs_agree_with_the_graph(
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=lambda x: str(x.texture_size))
-@given(graph=graphs(free=False, scan=False))
+@given(graph=graphs(free=False))
 def test_no_stage_reads_the_texture_that_it_writes(
     limits: Limits, graph: Graph
 ) -> None:
@@ -62,7 +62,7 @@ def test_no_stage_reads_the_texture_that_it_writes(
         assert gl.texture(stage.output) not in read
 
 
-@given(graph=graphs(free=False, scan=False))
+@given(graph=graphs(free=False))
 def test_programs_compile_with_the_header_of_webgl(graph: Graph) -> None:
     gl = plan(graph, batch=1, limits=Limits(), where="model")
     vertex = "#version 300 es\nvoid main() { gl_Position = vec4(0.0); }\n"
@@ -73,7 +73,7 @@ def test_programs_compile_with_the_header_of_webgl(graph: Graph) -> None:
         program.release()
 
 
-@given(graph=graphs(free=False, scan=False))
+@given(graph=graphs(free=False))
 def test_the_same_graph_gives_the_same_files(graph: Graph) -> None:
     names = constant_names(graph)
 
