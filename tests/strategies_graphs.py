@@ -8,7 +8,7 @@ executions differ by rounding alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -83,33 +83,51 @@ def _lengths(shape: Shape, length: int) -> tuple[int, ...]:
 
 
 def graphs(
-    *, free: bool = True, integers: bool = True, scan: bool = True, max_nodes: int = 6
+    *,
+    free: bool = True,
+    integers: bool = True,
+    scan: bool = True,
+    max_nodes: int = 6,
+    kinds: Collection[str] = (),
 ) -> st.SearchStrategy[Graph]:
     """Draw graphs: DAGs of every primitive, with constants, epilogues and branches.
 
     *free* allows free dimensions, *integers* integer inputs and masks, *scan* Scan.
+    *kinds* ("conv", "pad", ...) are the only ones drawn, with Map where they don't fit.
     """
-    return _graphs(free=free, integers=integers, scan=scan, max_nodes=max_nodes)
+    return _graphs(_Options(free, integers, scan, max_nodes, frozenset(kinds)))
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What :func:`graphs` was asked for."""
+
+    free: bool
+    integers: bool
+    scan: bool
+    max_nodes: int
+    kinds: frozenset[str]
 
 
 @st.composite
-def _graphs(
-    draw: st.DrawFn, *, free: bool, integers: bool, scan: bool, max_nodes: int
-) -> Graph:
+def _graphs(draw: st.DrawFn, options: _Options) -> Graph:
+    """Draw inputs, nodes and outputs."""
     rng = np.random.default_rng(draw(st.integers(0, 2**16), label="constants"))
-    builder = _Builder(draw, rng, scan=scan)
+    builder = _Builder(draw, rng, options)
     for _ in range(draw(st.integers(1, 3))):
         shape: Shape = tuple(
             draw(st.lists(st.integers(1, 6), min_size=1, max_size=3), label="input")
         )
-        if free and draw(st.booleans()):
+        if options.free and draw(st.booleans()):
             count = draw(st.integers(1, max(len(shape) - 1, 1)))
             shape = (*(None,) * count, *shape[count:])
         builder.add_input(Spec(shape))
-    if integers and draw(st.booleans()):
-        length = None if free and draw(st.booleans()) else draw(st.integers(1, 5))
+    if options.integers and draw(st.booleans()):
+        length = (
+            None if options.free and draw(st.booleans()) else draw(st.integers(1, 5))
+        )
         builder.add_input(Spec((length,), "int32"))
-    for _ in range(max_nodes - draw(st.integers(0, max_nodes))):
+    for _ in range(options.max_nodes - draw(st.integers(0, options.max_nodes))):
         builder.grow()
     floats = [x for x in builder.values if x.dtype == "float32"][::-1]
     read = {x for y in builder.values if y.node is not None for x in y.node.inputs}
@@ -125,7 +143,7 @@ class _Builder:
 
     draw: st.DrawFn
     rng: np.random.Generator
-    scan: bool
+    options: _Options
     inputs: list[Value] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     concrete: dict[Value, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
@@ -143,7 +161,11 @@ class _Builder:
         if x.dtype == "float32":
             kinds += _FLOAT
             kinds += _IMAGE if len(x.shape) > 1 else ()
-            kinds += (_scan,) if self.scan and len(x.shape) == 2 else ()
+            kinds += (_scan,) if self.options.scan and len(x.shape) == 2 else ()
+        if self.options.kinds:
+            kinds = tuple(k for k in kinds if k.__name__[1:] in self.options.kinds) or (
+                _map,
+            )
         if not self.choose(kinds)(self, x):
             _map(self, x)
 

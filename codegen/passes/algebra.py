@@ -21,10 +21,21 @@ _COSTS = {
     "const": 0,
     "input": 0,
     "div": 4,
-    "mod": 6,
     "sqrt": 4,
+    "mod": 6,
     "rsqrt": 6,
-} | dict.fromkeys("atan cos erf exp expm1 log log1p pow sigmoid sin tanh".split(), 12)
+    "atan": 12,
+    "cos": 12,
+    "erf": 12,
+    "exp": 12,
+    "expm1": 12,
+    "log": 12,
+    "log1p": 12,
+    "pow": 12,
+    "sigmoid": 12,
+    "sin": 12,
+    "tanh": 12,
+}
 
 ZERO, ONE = const(0), const(1)
 
@@ -143,12 +154,13 @@ def affine(
 
 
 def _parts(expr: Expr, index: int) -> list[Expr]:
-    """Return the parts of *expr* that compute with operand *index*, largest first."""
+    """Return the sums and products that read operand *index*, the largest first."""
     found: dict[Expr, int] = {}
 
     def visit(part: Expr) -> None:
         if part.args and index in operands_of(part):
-            found[part] = size(part)
+            if part.op in _AFFINE:
+                found[part] = size(part)
             for arg in part.args:
                 visit(arg)
 

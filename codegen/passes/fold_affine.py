@@ -257,30 +257,21 @@ def _in_front(
     node: Node, inputs: tuple[Value, ...], readers: Readers
 ) -> tuple[Value, ...] | None:
     """Return the node on what its operand was scaled and shifted from."""
-    weights = _weights(node.primitive, inputs)
+    primitive = node.primitive
+    weights = _weights(primitive, inputs)
     if weights is None or not readers.lone(inputs[1 - weights]):
         return None
-    x = inputs[1 - weights]
+    x, kernel = inputs[1 - weights], inputs[weights]
     found = _pure(x)
     if found is None:
         return None
     source, part, given = found
-    primitive = node.primitive
-    if isinstance(primitive, Conv):
-        axes = {len(x.shape) - 1: len(inputs[1].shape) - 2}
-        whole = all(pad == (0, 0) for pad in primitive.padding)
-        shiftable = whole and set(primitive.input_dilation) == {1}
-    elif isinstance(primitive, Contract):
-        axes = dict(_paired(primitive, weights))
-        shiftable = True
-    else:
-        return None
-    if part.shift != ZERO and not shiftable:
-        return None
+    axes = _operand_axes(primitive, weights, len(x.shape))
     scale, shift = _factor(part.scale, given), _factor(part.shift, given)
     if not all(_varies_along(f.shape, x.shape, axes) for f in (scale, shift)):
         return None
-    kernel = inputs[weights]
+    if part.shift != ZERO and not _meets_all(primitive):
+        return None
     if isinstance(primitive, Conv):
         new = _scaled_channels(kernel, scale, primitive.groups)
     else:
@@ -290,7 +281,24 @@ def _in_front(
     moved = replace(node, inputs=tuple(operands))
     if part.shift == ZERO:
         return moved.results()
-    return _with_bias(moved, _bias(node, kernel, shift, weights, x, axes))
+    return _with_bias(moved, _bias(primitive, kernel, shift, weights, len(x.shape)))
+
+
+def _operand_axes(primitive: Primitive, weights: int, rank: int) -> dict[int, int]:
+    """Return the axes of the other operand that meet axes of the weights, and which."""
+    if not isinstance(primitive, Contract):
+        return {rank - 1: rank - 1}
+    a = primitive.a_contract + primitive.a_batch
+    b = primitive.b_contract + primitive.b_batch
+    return dict(zip(a, b, strict=True) if weights == 1 else zip(b, a, strict=True))
+
+
+def _meets_all(primitive: Primitive) -> bool:
+    """Return whether every sum runs over elements of x alone, and no padding."""
+    if not isinstance(primitive, Conv):
+        return True
+    valid = all(pad == (0, 0) for pad in primitive.padding)
+    return valid and all(step == 1 for step in primitive.input_dilation)
 
 
 def _pure(x: Value) -> tuple[Value, Affine, tuple[Value, ...]] | None:
@@ -314,13 +322,6 @@ def _pure(x: Value) -> tuple[Value, Affine, tuple[Value, ...]] | None:
     return source, found[1], node.inputs
 
 
-def _paired(primitive: Contract, weights: int) -> list[tuple[int, int]]:
-    """Return the axes of the other operand with those of the weights."""
-    a = primitive.a_contract + primitive.a_batch
-    b = primitive.b_contract + primitive.b_batch
-    return list(zip(a, b, strict=True) if weights == 1 else zip(b, a, strict=True))
-
-
 def _scaled_channels(kernel: Value, factor: Value, groups: int) -> Value:
     """Return a convolution's kernel times a number per input channel."""
 
@@ -335,26 +336,20 @@ def _scaled_channels(kernel: Value, factor: Value, groups: int) -> Value:
     return constant(Constant(kernel.spec, load), name=kernel.name)
 
 
-def _bias(  # noqa: PLR0913 - both operands, and how they meet
-    node: Node,
-    kernel: Value,
-    shift: Value,
-    weights: int,
-    x: Value,
-    axes: Mapping[int, int],
+def _bias(
+    primitive: Primitive, kernel: Value, shift: Value, weights: int, rank: int
 ) -> Value:
-    """Return what the node makes of *shift*, which is the same for every element."""
-    primitive = node.primitive
-    rank = len(x.shape)
+    """Return what the node makes of *shift* alone; operands have *rank* axes."""
+    axes = _operand_axes(primitive, weights, rank)
     shape = [1] * rank
-    if isinstance(primitive, Conv):
-        still = (1,) * (rank - 1)
-        # On a single window each tap meets the shift once.
-        primitive = Conv(still, ((0, 0),) * (rank - 1), still, still, primitive.groups)
-        shape = [*_known(kernel.shape[: rank - 1]), x.shape[-1] or 0]
     for axis, other in axes.items():
-        if isinstance(primitive, Contract):
-            shape[axis] = kernel.shape[other] or 0
+        shape[axis] = kernel.shape[other] or 0
+    if isinstance(primitive, Conv):
+        # On a single window each tap meets the shift once.
+        still, valid = (1,) * (rank - 1), ((0, 0),) * (rank - 1)
+        primitive = Conv(still, valid, still, still, primitive.groups)
+        *window, depth, _ = _known(kernel.shape)
+        shape = [*window, depth * primitive.groups]
     specs = [Spec(tuple(shape)), kernel.spec]
     spec = primitive.infer(*(specs if weights == 1 else specs[::-1]))[0]
 
@@ -363,7 +358,8 @@ def _bias(  # noqa: PLR0913 - both operands, and how they meet
         given = [np.broadcast_to(full, shape)[None], _array(kernel)[None]]
         wide = [array.astype(np.float64) for array in given]
         result: Array = primitive.evaluate(*(wide if weights == 1 else wide[::-1]))[0]
-        return result[0].astype(np.float32)
+        narrow: Array = result[0].astype(np.float32)
+        return narrow
 
     return constant(Constant(spec, load), name=kernel.name)
 

@@ -48,7 +48,8 @@ def _uniform(node: Node) -> tuple[Value, ...] | None:
     shape = tuple(d or 0 for d in spec.shape)
 
     def load() -> Array:
-        result: Array = node.evaluate(*(np.zeros((1, *shape)) for _ in node.inputs))[0]
-        return result[0]
+        zeros = np.zeros((1, *shape), np.float32)
+        result: Array = node.evaluate(*(zeros for _ in node.inputs))[0][0]
+        return result
 
     return (constant(Constant(spec, load), name=""),)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from keramos.expr import Expr
-from keramos.graph import Graph, Node, Value, apply
+from keramos.graph import Graph, Node, Value
 from keramos.passes.matching import origins, plain
 from keramos.primitives import (
     Concat,
     Conv,
     Map,
     Pad,
-    Padding,
     Reduce,
     Reshape,
     Resize,
@@ -44,52 +44,53 @@ def _visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
     if pad is None or not isinstance(pad.primitive, Pad):
         return None
     *widths, channels = pad.primitive.widths
-    if channels != (0, 0):
+    padding = _sum(primitive, widths)
+    if padding is None or channels != (0, 0):
         return None
-    source = pad.inputs[0]
-    spread = (1,) * len(widths)
-    if isinstance(primitive, Conv):
-        zero = pad.primitive.value == 0
-        spread = primitive.input_dilation
-    elif primitive.kind == "sum":
-        zero = pad.primitive.value == 0
-    elif primitive.kind == "max":
-        zero = pad.primitive.value == float("-inf") or (
-            pad.primitive.value == 0 and _is_positive(source, _DEPTH)
-        )
-    else:
-        zero = False
-    padding = _sum(primitive.padding, widths, spread)
-    if not zero or padding is None:
+    if not _is_neutral(pad.primitive.value, pad.inputs[0], primitive, padding):
         return None
-    if isinstance(primitive, Window) and primitive.kind == "max":
-        for size, (low, high) in zip(primitive.size, padding, strict=True):
-            if max(low, high) >= size:
-                return None
     kept = replace(
         node,
         primitive=replace(primitive, padding=padding),
-        inputs=(source, *inputs[1:]),
+        inputs=(pad.inputs[0], *inputs[1:]),
         origins=origins(node, pad),
     )
     return kept.results()
 
 
 def _sum(
-    padding: tuple[Padding, ...],
-    widths: list[tuple[int, int]],
-    spread: tuple[int, ...],
+    primitive: Conv | Window, widths: list[tuple[int, int]]
 ) -> tuple[tuple[int, int], ...] | None:
     """Return the padding of both; None where "same" depends on the length."""
+    steps = (1,) * len(widths)
+    if isinstance(primitive, Conv):
+        steps = primitive.input_dilation
     result = []
-    for pad, (low, high), step in zip(padding, widths, spread, strict=True):
+    for pad, (low, high), step in zip(primitive.padding, widths, steps, strict=True):
         if pad == "same":
             return None
         result.append((pad[0] + low * step, pad[1] + high * step))
     return tuple(result)
 
 
-def _is_positive(x: Value, depth: int) -> bool:
+def _is_neutral(
+    value: float,
+    x: Value,
+    primitive: Conv | Window,
+    padding: tuple[tuple[int, int], ...],
+) -> bool:
+    """Return whether the window's own *padding* of x has the effect of *value*."""
+    if isinstance(primitive, Conv) or primitive.kind == "sum":
+        return value == 0
+    if primitive.kind == "mean":
+        return False
+    sizes = zip(primitive.size, padding, strict=True)
+    if any(max(low, high) >= size for size, (low, high) in sizes):
+        return False
+    return value == -math.inf or (value == 0 and _is_never_negative(x, _DEPTH))
+
+
+def _is_never_negative(x: Value, depth: int) -> bool:
     """Return whether no element of *x* is negative, as far as can be told."""
     node = x.node
     if node is None or depth == 0:
@@ -102,13 +103,14 @@ def _is_positive(x: Value, depth: int) -> bool:
         case Softmax():
             return not node.primitive.log
         case Pad():
-            below = node.primitive.value < 0
-            return not below and _is_positive(node.inputs[0], depth - 1)
+            return node.primitive.value >= 0 and _is_never_negative(
+                node.inputs[0], depth - 1
+            )
         case Resize():
             linear = node.primitive.method in ("nearest", "bilinear")
-            return linear and _is_positive(node.inputs[0], depth - 1)
+            return linear and _is_never_negative(node.inputs[0], depth - 1)
         case Window() | Reduce() | Reshape() | Transpose() | Slice() | Concat():
-            return all(_is_positive(y, depth - 1) for y in node.inputs)
+            return all(_is_never_negative(y, depth - 1) for y in node.inputs)
         case _:
             return False
 
@@ -135,4 +137,4 @@ def _bound(expr: Expr) -> float:
         case ("mul" | "div"), (x, y) if _bound(x) >= 0 and _bound(y) >= 0:
             return 0.0
         case _:
-            return float("-inf")
+            return -math.inf

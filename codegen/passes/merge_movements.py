@@ -8,9 +8,7 @@ from keramos.primitives import Concat, Pad, Slice
 
 
 def merge_movements(graph: Graph) -> Graph:
-    """Return the graph with slices of slices, pads of pads and concats of concats
-    joined.
-    """
+    """Return the graph with one slice, pad or concat for two of a kind."""
     readers = Readers(graph)
 
     def merged(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
