@@ -46,6 +46,8 @@ def read_tensors(path: Path) -> Tensors:
     data = np.asarray(raw)[start:]
     arrays: dict[str, NDArray[Any]] = {}
     for name, entry in header.items():
+        if entry["dtype"] not in DTYPES:
+            continue  # fillers between tensors
         begin, end = entry["data_offsets"]
         if end > data.size:
             raise ValueError(f"{path}: the numbers of {name} are cut off")

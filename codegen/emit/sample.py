@@ -1,0 +1,146 @@
+"""The sample by which a package proves itself: inputs, outputs, a digest per stage.
+
+Everything is computed in float64 and rounded: the bytes don't depend on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keramos.emit.weights import Tensor, safetensors
+from keramos.graph import Graph, Value
+from keramos.plan.cpu import Key, key, result_name
+from keramos.plan.names import stage_names
+from keramos.primitives import Shape, Spec
+from keramos.runtime_min.vendored.verification import digest
+
+Array = NDArray[Any]
+
+# Lengths to try for free dimensions: small, but windows have to fit.
+LENGTHS = (8, 16, 32, 64, 128, 224, 256, 512)
+
+# Fractions of multiples of the golden ratio fill an interval evenly, on any machine.
+GOLDEN = 0.6180339887498949
+INTEGERS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A batch of inputs, and the outputs where somebody else has computed them."""
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...] | None = None
+
+
+def sample(graph: Graph) -> Sample:
+    """Return inputs for *graph*: a batch of one, the same on every machine.
+
+    Raises ValueError where no length of the free dimensions gives an output.
+    """
+    free = any(None in x.shape for x in graph.inputs)
+    for length in LENGTHS if free else LENGTHS[:1]:
+        inputs = tuple(_numbers(x.spec, length) for x in graph.inputs)
+        if not free or _works(graph, inputs):
+            return Sample(inputs)
+    raise ValueError(f"no length up to {LENGTHS[-1]} of the free dimensions works")
+
+
+def _works(graph: Graph, inputs: Sequence[Array]) -> bool:
+    try:
+        return all(y.size for y in graph.evaluate(*inputs))
+    except (ValueError, IndexError):
+        return False
+
+
+def _numbers(spec: Spec, length: int) -> Array:
+    shape = (1, *_lengths(spec.shape, length))
+    count = int(np.prod(shape, dtype=np.int64))
+    fractions = np.arange(1, count + 1) * GOLDEN % 1
+    match spec.dtype:
+        case "float32":
+            numbers = fractions * 2 - 1
+        case "int32":
+            numbers = fractions * INTEGERS
+        case "bool":
+            numbers = np.floor(fractions * 2)
+    return numbers.astype(spec.dtype).reshape(shape)
+
+
+def _lengths(shape: Shape, length: int) -> tuple[int, ...]:
+    return tuple(length if d is None else d for d in shape)
+
+
+def emit_sample(graph: Graph, given: Sample) -> bytes:
+    """Return ``sample.safetensors``."""
+    tensors: dict[str, Tensor] = {}
+    for x, array in zip(graph.inputs, given.inputs, strict=True):
+        tensors[f"input.{x.name}"] = _tensor(array, x.spec)
+    stages = stage_names(graph)
+    wanted = {key(y) for y in graph.outputs}
+    values: dict[Key, Array] = {}
+    for value, array in trace(graph, given.inputs):
+        if value.node is not None:
+            label = result_name(stages[value.node], value.index)
+            numbers = digest(array)
+            tensors[f"stage.{label}"] = _tensor(numbers, Spec(numbers.shape))
+        if key(value) in wanted:
+            values[key(value)] = array
+    n = len(given.inputs[0]) if given.inputs else 1
+    for place, (name, y) in enumerate(
+        zip(graph.output_names, graph.outputs, strict=True)
+    ):
+        array = values[key(y)]
+        array = np.broadcast_to(array, (n, *array.shape[1:]))
+        if given.outputs is not None:
+            array = given.outputs[place]
+        tensors[f"output.{name}"] = _tensor(array, y.spec)
+    return safetensors(tensors)
+
+
+def _tensor(array: Array, spec: Spec) -> Tensor:
+    with np.errstate(over="ignore"):
+        numbers = np.asarray(array).astype(spec.dtype)
+    return Tensor(numbers.shape, spec.dtype, lambda: numbers)
+
+
+def trace(graph: Graph, inputs: Sequence[Array]) -> Iterator[tuple[Value, Array]]:
+    """Yield every input, constant and result with its value, in float64, in order.
+
+    A value is forgotten behind its last reader.
+    """
+    known: dict[Key, Array] = {}
+    readers = _last_readers(graph)
+    for x, array in zip(graph.inputs, inputs, strict=True):
+        known[x] = array.astype(np.float64) if array.dtype == np.float32 else array
+        yield x, known[x]
+    for y in graph.outputs:
+        if y.constant is not None:
+            yield y, y.constant.array()[None]
+    for place, node in enumerate(graph.nodes):
+        given = [_wide(x, known) for x in node.inputs]
+        for y, array in zip(node.results(), node.evaluate(*given), strict=True):
+            known[key(y)] = array
+            if key(y) in readers:
+                yield y, array
+        for x in node.inputs:
+            if readers[key(x)] == place:
+                known.pop(key(x), None)
+
+
+def _last_readers(graph: Graph) -> Mapping[Key, int]:
+    readers = {
+        key(x): place for place, node in enumerate(graph.nodes) for x in node.inputs
+    }
+    return readers | {key(y): len(graph.nodes) for y in graph.outputs}
+
+
+def _wide(x: Value, known: Mapping[Key, Array]) -> Array:
+    if x.constant is None:
+        return known[key(x)]
+    numbers = x.constant.array()[None]
+    return numbers.astype(np.float64) if numbers.dtype == np.float32 else numbers
