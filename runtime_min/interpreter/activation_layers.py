@@ -12,6 +12,8 @@ from keramos.runtime_min.interpreter.definition import Definition
 from keramos.runtime_min.interpreter.layer import Array, Layer
 from keramos.runtime_min.interpreter.registry import layer
 
+LOWEST_SCORE = -1e9
+
 
 @layer("Activation")
 class Activation(Layer):
@@ -135,13 +137,10 @@ class Softmax(Layer):
 def masked_softmax(
     scores: Array, kept: Array, axes: tuple[int, ...], *, zeroed: bool
 ) -> Array:
-    """Return the softmax of *scores* where *kept*.
+    """Return the softmax of *scores* where *kept*, 0 elsewhere.
 
-    Keras 3 gives the rest the weight 0, even where nothing is kept (*zeroed*); Keras 2
-    adds a large negative number, so that a row without any kept position is uniform.
+    Where nothing is kept, the weights are 0 (*zeroed*: Keras 3), or all equal: Keras 2
+    subtracts a number so large that float32 has no digits left for the scores.
     """
-    if zeroed:
-        lowest = -3e4 if scores.dtype == np.float16 else -1e9
-        weights = softmax(np.where(kept, scores, lowest), axes)
-        return np.where(kept, weights, 0)
-    return softmax(scores - 1e9 * (1 - kept.astype(scores.dtype)), axes)
+    weights = softmax(np.where(kept, scores, LOWEST_SCORE), axes)
+    return np.where(kept, weights, 0) if zeroed else weights

@@ -1,4 +1,4 @@
-"""Bare operations in a model's graph: ``x + y``, ``keras.ops.*``, TensorFlow's functions.
+"""Bare operations in a model's graph: ``x + y``, slices, ``keras.ops.*``.
 
 An operation is a plain function of arrays. Its options come from its configuration,
 under the names that the operation's class has for them; masks end at it.

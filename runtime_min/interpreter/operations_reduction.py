@@ -117,7 +117,11 @@ def logsumexp(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 @operation("Norm")
 def norm(
-    x: Array, ord: Any = None, axis: Axis = None, *, keepdims: bool = False
+    x: Array,
+    ord: Any = None,  # noqa: A002 - the option's name in Keras
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
 ) -> Any:
     """Return the norms of vectors or matrices."""
     return np.linalg.norm(x, ord=ord, axis=_axes(axis), keepdims=keepdims)
@@ -158,7 +162,12 @@ def argsort(x: Array, axis: int = -1) -> Array:
 
 
 @operation("TopK")
-def top_k(x: Array, k: int, *, sorted: bool = True) -> list[Array]:
+def top_k(
+    x: Array,
+    k: int,
+    *,
+    sorted: bool = True,  # noqa: A002 - the option's name in Keras
+) -> list[Array]:
     """Return the k largest elements of each row with their places."""
     del sorted
     places = np.argsort(-x, -1, kind="stable")[..., :k]
