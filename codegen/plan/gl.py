@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
-from keramos.graph import Constant, Graph, Node, Value
+from keramos.graph import Constant, Graph, Node, Value, apply
 from keramos.plan.layout import (
     CANONICAL_RANK,
     LANES,
@@ -46,6 +46,7 @@ from keramos.primitives import (
     Shape,
     Slice,
     Softmax,
+    Spec,
     Transpose,
     Window,
 )
@@ -489,11 +490,40 @@ class _Builder:
             self.problems.append(Problem(label, "holds a recurrent layer of its own"))
             return
         steps = node.inputs[0].shape[0] or 0
+        pairs, known = self.enter(node, scan, scan.body, name)
+        outside, self.steps = self.steps, []
+        results = self.body(_with_constants(scan.body, known), name)
+        for (_, second), y in zip(pairs, results, strict=False):
+            self.stage(_identity(y, node), f"{name}_next", second)
+        written = [
+            (k, y)
+            for k, y in enumerate(results[scan.states :])
+            if (node, k) in self.used
+        ]
+        for k, y in written:
+            self.sequence(node, k, y, steps)
+        inside = tuple(step for step in self.steps if isinstance(step, Stage))
+        homes = tuple((first.home, second.home) for first, second in pairs)
+        self.steps = [*outside, Loop(name, inside, steps, scan.reverse, homes)]
+        for k, y in written:
+            if not y.shape:
+                self.scalars(node, k, steps)
+        for k, pair in enumerate(pairs):
+            # After an even number of steps the last state lies where it started.
+            self.tensors[node, len(results) - scan.states + k] = pair[steps % 2]
+
+    def enter(
+        self, node: Node, scan: Scan, body: Graph, name: str
+    ) -> tuple[list[tuple[Tensor, Tensor]], dict[Value, Value]]:
+        """Give the inputs of a Scan's body their tensors.
+
+        Returns the two tensors of each state, and the inputs that are constants.
+        """
+        formal = body.inputs
         taken = node.inputs[: scan.sequences]
         initial = node.inputs[scan.sequences :][: scan.states]
         invariants = node.inputs[scan.sequences + scan.states :]
-        formal = scan.body.inputs
-        for x, whole in zip(formal, taken, strict=False):
+        for x, whole in zip(formal, map(self.rows, taken), strict=False):
             self.tensors[x] = _moment(self.materialised(whole), x.shape)
         pairs = []
         for k, state in enumerate(initial):
@@ -501,26 +531,30 @@ class _Builder:
             pairs.append((first, self.tensor(self.label(node), state.shape)))
             self.tensors[formal[scan.sequences + k]] = first
         known: dict[Value, Value] = {}
-        for x, actual in zip(
-            formal[len(taken) + len(pairs) :], invariants, strict=True
-        ):
+        rest = formal[scan.sequences + scan.states :]
+        for x, actual in zip(rest, invariants, strict=True):
             if actual.constant is None:
                 self.tensors[x] = self.source(actual)
             else:
                 known[x] = actual
-        outside, self.steps = self.steps, []
-        results = self.body(_with_constants(scan.body, known), name)
-        for (_, second), y in zip(pairs, results, strict=False):
-            self.stage(_identity(y, node), f"{name}_next", second)
-        for k, y in enumerate(results[scan.states :]):
-            if (node, k) in self.used:
-                self.sequence(node, k, y, steps)
-        inside = tuple(step for step in self.steps if isinstance(step, Stage))
-        homes = tuple((first.home, second.home) for first, second in pairs)
-        self.steps = [*outside, Loop(name, inside, steps, scan.reverse, homes)]
-        for k, pair in enumerate(pairs):
-            # After an even number of steps the last state lies where it started.
-            self.tensors[node, len(results) - scan.states + k] = pair[steps % 2]
+        return pairs, known
+
+    def scalars(self, node: Node, index: int, steps: int) -> None:
+        """Turn output sequence *index*, written as a column, into ``(steps,)``."""
+        column = Value(Spec((steps, 1)), node=node, index=index)
+        (row,) = apply(Reshape((steps,)), column)
+        if row.node is not None:
+            self.visit(row.node)
+            self.tensors[node, index] = self.tensors[row.node, 0]
+
+    def rows(self, sequence: Value) -> Value:
+        """Return *sequence* with its steps on another axis than the channels."""
+        if len(sequence.shape) > 1:
+            return sequence
+        (column,) = apply(Reshape((*sequence.shape, 1)), sequence)
+        if column.node is not None:
+            self.visit(column.node)
+        return column
 
     def body(self, body: Graph, name: str) -> list[Value]:
         """Visit the nodes of a Scan's body; return its results."""
@@ -534,13 +568,14 @@ class _Builder:
     def sequence(self, node: Node, index: int, y: Value, steps: int) -> None:
         """Add the stage that writes a step of output sequence *index*."""
         name = self.names.get(node, "stage")
+        shape = y.shape or (1,)
         try:
-            layout = sequence(y.shape, steps, batch=self.batch, limits=self.limits)
+            layout = sequence(shape, steps, batch=self.batch, limits=self.limits)
         except DoesNotFitError:
-            self.too_large(self.label(node), (steps, *y.shape))
-            layout = sequence(y.shape, steps, batch=self.batch, limits=UNLIMITED)
+            self.too_large(self.label(node), (steps, *shape))
+            layout = sequence(shape, steps, batch=self.batch, limits=UNLIMITED)
         home = self.home()
-        self.tensors[node, index] = Tensor((steps, *y.shape), layout.whole, home)
+        self.tensors[node, index] = Tensor((steps, *shape), layout.whole, home)
         part = Tensor(y.shape, layout.step, home)
         self.stage(_identity(y, node), f"{name}_step", part, layout.origins)
         self.sequences[home] = layout.whole
