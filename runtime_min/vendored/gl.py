@@ -45,8 +45,9 @@ class DeviceError(RuntimeError):
 class TensorSource(Protocol):
     """Where the weights come from."""
 
-    def array(self, name: str) -> NDArray[Any]:
-        """Return the tensor *name*."""
+    @property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Return the tensors by name."""
         ...
 
 
@@ -215,7 +216,7 @@ class Executor:
         self._resources += self._textures
         for entry in plan["constants"]:
             packing = Packing.read(entry)
-            texels = packing.pack(tensors.array(entry["tensor"]))
+            texels = packing.pack(tensors.arrays[entry["tensor"]])
             self._write(entry["texture"], packing, texels)
         self._programs = [
             _program(context, folder / "shaders" / entry["file"], entry)

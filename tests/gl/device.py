@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,11 @@ def context() -> moderngl.Context:
     return moderngl.create_standalone_context(require=330, backend="egl")
 
 
+@dataclass(frozen=True)
 class Weights:
     """The constants of a graph by name."""
 
-    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Keep *arrays*."""
-        self.arrays = arrays
-
-    def array(self, name: str) -> NDArray[Any]:
-        """Return the constant *name*."""
-        return self.arrays[name]
+    arrays: dict[str, NDArray[Any]]
 
 
 def run(
