@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -83,8 +84,8 @@ class Archive:
                 with self.path.open("rb") as file:
                     start = _data_offset(file, info)
                 return lambda: _Window(self.path, start, info.file_size)
-            unpacked = self._unpacked(archive, info)
-        return lambda: _Shared(unpacked)
+            unpacked = _Unpacked(self._chunks(archive, info))
+        return unpacked.opened
 
     def _bytes(self, name: str) -> bytes:
         """Return a small member's content."""
@@ -147,13 +148,21 @@ class Archive:
         for _ in self._chunks(archive, info):
             pass
 
-    def _unpacked(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-        """Return a temporary file with the member's content."""
-        file = TemporaryFile()  # noqa: SIM115 -- closed with the last reader
-        for chunk in self._chunks(archive, info):
-            file.write(chunk)
-        file.flush()
-        return file
+
+class _Unpacked:
+    """A temporary file, which goes with the last one who may read it."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        """Write *chunks* to the file."""
+        self._file = TemporaryFile()  # noqa: SIM115 -- closed by finalize
+        weakref.finalize(self, self._file.close)
+        for chunk in chunks:
+            self._file.write(chunk)
+        self._file.flush()
+
+    def opened(self) -> io.RawIOBase:
+        """Return the file, to be read from its beginning."""
+        return _Shared(self._file)
 
 
 class _Window(io.RawIOBase):
@@ -265,7 +274,7 @@ class _Walk:
         if depth > DEEPEST_GROUP:
             raise CompileError.at(self.source.where, "its groups are nested too deeply")
         self.found[normalised(path)] = ()
-        for name in self._names(group):
+        for name in group:
             if name in IGNORED:
                 continue
             member = self.source.member(group, name)
@@ -278,20 +287,11 @@ class _Walk:
 
     def variables(self, group: h5py.Group, path: str) -> tuple[Tensor, ...]:
         """Return the arrays of one ``vars`` group, in Keras' order: 0, 1, ... 10."""
-        names = sorted(self._names(group), key=variable_order)
+        names = sorted(group, key=variable_order)
         return tuple(
             self.source.tensor(group, name, name=f"{path}/vars/{name}")
             for name in names
         )
-
-    def _names(self, group: h5py.Group) -> list[str]:
-        """Return the names in *group*."""
-        try:
-            return list(group)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise CompileError.at(
-                self.source.where, f"its groups can't be read: {error}"
-            ) from None
 
 
 def variable_order(name: str) -> tuple[int, str]:

@@ -22,6 +22,8 @@ from keramos.source.file import Tensor
 LARGEST_UNSTORED = 64 << 20
 LARGEST_EXPANSION = 1000
 NUMBERS = frozenset("fiub")
+# What h5py raises when a file's structures make no sense.
+H5PY_ERRORS = (KeyError, OSError, RuntimeError, TypeError, ValueError, MemoryError)
 BFLOAT16 = np.dtype("V2")
 
 
@@ -48,8 +50,13 @@ class Hdf5Source:
             raise CompileError.at(
                 self.where, f"isn't a complete HDF5 file: {_reason(error)}"
             ) from None
-        with file:
-            yield file
+        try:
+            with file:
+                yield file
+        except H5PY_ERRORS as error:
+            raise CompileError.at(
+                self.where, f"is a damaged HDF5 file: {_reason(error)}"
+            ) from None
 
     def tensor(self, group: h5py.Group, path: str, *, name: str) -> Tensor:
         """Return the dataset at *path* below *group*, to be read when needed."""
@@ -74,10 +81,8 @@ class Hdf5Source:
         """Return the group or array at *path*, without following a link."""
         current: Any = group
         for part in path.split("/"):
-            try:
-                link = current.get(part, getlink=True) if part else None
-            except (AttributeError, KeyError, RuntimeError, ValueError):
-                link = None
+            is_group = isinstance(current, h5py.Group)
+            link = current.get(part, getlink=True) if part and is_group else None
             if link is None:
                 raise CompileError.at(
                     self.where, f"holds no {quoted(path)} (looked for in the weights)"
@@ -87,12 +92,7 @@ class Hdf5Source:
                     self.where,
                     f"{quoted(path)} is a link to another place, which isn't followed",
                 )
-            try:
-                current = current[part]
-            except (KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
-                raise CompileError.at(
-                    self.where, f"{quoted(path)} can't be read: {_reason(error)}"
-                ) from None
+            current = current[part]
         return current
 
     def group(self, group: h5py.Group, path: str) -> h5py.Group:
@@ -104,38 +104,25 @@ class Hdf5Source:
 
     def text(self, group: h5py.Group, name: str) -> str | None:
         """Return the string attribute *name*, or None where there is none."""
-        value = self._attribute(group, name)
-        if value is None:
-            return None
-        return self._decoded(value, name)
+        value = group.attrs.get(name)
+        return None if value is None else self._decoded(value, name)
 
     def texts(self, group: h5py.Group, name: str) -> list[str] | None:
         """Return the list of strings *name*, also where it is split into chunks.
 
         Keras splits lists of over 64 KiB into the attributes name0, name1, ...
         """
-        value = self._attribute(group, name)
+        value = group.attrs.get(name)
         if value is not None:
             return self._texts(value, name)
         if f"{name}0" not in group.attrs:
             return None
         texts: list[str] = []
         number = 0
-        while (value := self._attribute(group, f"{name}{number}")) is not None:
+        while (value := group.attrs.get(f"{name}{number}")) is not None:
             texts += self._texts(value, name)
             number += 1
         return texts
-
-    def _attribute(
-        self, group: h5py.Group, name: str
-    ) -> Any:  # noqa: ANN401 -- h5py's own type
-        """Return the attribute's value as h5py gives it, or None."""
-        try:
-            return group.attrs.get(name)
-        except (OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
-            raise CompileError.at(
-                self.where, f"its attribute {name!r} can't be read: {_reason(error)}"
-            ) from None
 
     def _texts(self, value: object, name: str) -> list[str]:
         """Return an array of strings as a list; an empty one may be of any type."""
@@ -145,13 +132,13 @@ class Hdf5Source:
 
     def _decoded(self, value: object, name: str) -> str:
         """Return bytes or str as str."""
-        if isinstance(value, str):
-            return value
-        if isinstance(value, bytes):
-            try:
+        try:
+            if isinstance(value, bytes):
                 return value.decode()
-            except UnicodeDecodeError:
-                pass
+            if isinstance(value, str):  # h5py smuggles in bytes that aren't UTF-8
+                return value.encode().decode()
+        except UnicodeError:
+            pass
         raise CompileError.at(self.where, f"its attribute {name!r} isn't text")
 
     def _check(self, dataset: h5py.Dataset) -> None:
@@ -159,23 +146,17 @@ class Hdf5Source:
         name = quoted(dataset.name)
         if dataset.shape is None:
             raise CompileError.at(self.where, f"{name} is an array without a shape")
-        try:
-            kind = dataset.dtype
-            outside = bool(dataset.external) or dataset.is_virtual
-            stored = dataset.id.get_storage_size()
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise CompileError.at(
-                self.where, f"{name} can't be read: {_reason(error)}"
-            ) from None
-        if outside:
+        if dataset.external or dataset.is_virtual:
             raise CompileError.at(
                 self.where, f"{name} keeps its values in other files, which aren't read"
             )
+        kind = dataset.dtype
         if kind.kind not in NUMBERS and kind != BFLOAT16:
             raise CompileError.at(
                 self.where, f"{name} holds {kind.name} values, not numbers"
             )
         declared = math.prod(dataset.shape) * kind.itemsize
+        stored = dataset.id.get_storage_size()
         if declared > LARGEST_UNSTORED + LARGEST_EXPANSION * stored:
             raise CompileError.at(
                 self.where,
@@ -185,12 +166,7 @@ class Hdf5Source:
     def _values(self, dataset: h5py.Group | h5py.Dataset) -> NDArray[Any]:
         """Return a dataset's values in the machine's byte order."""
         self._check(dataset)
-        try:
-            values: NDArray[Any] = np.asarray(dataset[()])
-        except (OSError, RuntimeError, TypeError, ValueError, MemoryError) as error:
-            raise CompileError.at(
-                self.where, f"{quoted(dataset.name)} can't be read: {_reason(error)}"
-            ) from None
+        values: NDArray[Any] = np.asarray(dataset[()])
         if values.dtype == BFLOAT16:
             return widened_bfloat16(values.view("<u2"))
         return values.astype(values.dtype.newbyteorder("="), copy=False)

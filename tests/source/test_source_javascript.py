@@ -264,4 +264,6 @@ def test_a_truncated_keras_js_file_is_refused(tmp_path: Path, tenths: int) -> No
     with pytest.raises(CompileError) as caught:
         read(tmp_path / "model.bin")
 
-    assert all(line.startswith("model.bin: ") for line in str(caught.value).splitlines())
+    assert all(
+        line.startswith("model.bin: ") for line in str(caught.value).splitlines()
+    )
