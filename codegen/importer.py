@@ -10,6 +10,7 @@ from keramos.graph import Graph, Value
 from keramos.layers.definition import Definition, Session
 from keramos.layers.layer import Layer, Masked
 from keramos.layers.model import Model, in_order, unknown_class
+from keramos.layers.operation import Operation
 from keramos.layers.registry import LAYERS
 from keramos.layers.structure import leaves
 from keramos.primitives import DType, Shape, Spec
@@ -62,6 +63,8 @@ def _model(file: KerasFile, custom: CustomLayers) -> tuple[Model, Session]:
 
 def _built(definition: Definition, custom: CustomLayers) -> Layer:
     """Return the layer of a definition; raise CompileError where there is none."""
+    if definition.is_operation:
+        return Operation(definition)
     names = [definition.registered_name, definition.class_name]
     if definition.class_name == "Lambda":
         names.insert(0, definition.path[-1])

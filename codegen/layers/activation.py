@@ -117,6 +117,7 @@ class Activation(Elementwise):
         """Look up the function."""
         super().__init__(definition)
         self.activation = activation(definition)
+        self.lowers_leading_axes = True
 
     def call(self, inputs: Value) -> Value:
         """Return the activation."""
@@ -130,6 +131,7 @@ class ReLU(Elementwise):
     def __init__(self, definition: Definition) -> None:
         """Read the three parameters."""
         super().__init__(definition)
+        self.lowers_leading_axes = True
         self.slope = 0.0
         if definition.option("negative_slope") is not None:
             self.slope = definition.number("negative_slope", 0.0)
@@ -148,6 +150,7 @@ class LeakyReLU(Elementwise):
     def __init__(self, definition: Definition) -> None:
         """Read the slope under either name."""
         super().__init__(definition)
+        self.lowers_leading_axes = True
         name = "negative_slope" if definition.has("negative_slope") else "alpha"
         self.slope = definition.number(name, 0.3)
 

@@ -22,6 +22,7 @@ class BatchNormalization(Layer):
         """Read the axis and which parameters there are."""
         super().__init__(definition)
         self.axes = definition.axes("axis", -1) or (-1,)
+        self.lowers_leading_axes = self.axes == (-1,)
         self.epsilon = definition.number("epsilon", 1e-3)
         self.scale = definition.boolean("scale", default=True)
         self.center = definition.boolean("center", default=True)
@@ -34,8 +35,8 @@ class BatchNormalization(Layer):
         sizes = [inputs.shape[axis] for axis in axes]
         if None in sizes:
             raise self.definition.refusal(
-                f"axis {self.axes[0]} of its input of shape {shape_text(inputs)} has no "
-                "known length",
+                f"axis {self.axes[0]} of its input of shape {shape_text(inputs)} has"
+                " no known length",
                 "give it with --input-shape",
             )
         weight = self.definition.weight

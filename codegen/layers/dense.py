@@ -15,6 +15,7 @@ class Dense(Layer):
     """``y = activation(x K + b)``; axes before the last are kept."""
 
     supports_masking = True
+    lowers_leading_axes = True
 
     def __init__(self, definition: Definition) -> None:
         """Read the size and the activation."""

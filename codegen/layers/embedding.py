@@ -14,6 +14,7 @@ class Embedding(Layer):
     """A row of the table for each whole number."""
 
     keeps_integers = True
+    lowers_leading_axes = True
 
     def __init__(self, definition: Definition) -> None:
         """Read the size of the table, and whether 0 means padding."""

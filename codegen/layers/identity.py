@@ -24,6 +24,7 @@ class Identity(Layer):
     """``y = x``: noise and regularisation belong to training."""
 
     supports_masking = True
+    lowers_leading_axes = True
     keeps_integers = True
 
     def __init__(self, definition: Definition) -> None:

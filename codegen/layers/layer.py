@@ -31,6 +31,8 @@ class Layer:
     call: Callable[..., Structure]
     supports_masking: bool = False
     keeps_integers: ClassVar[bool] = False
+    # Whether axes in front of those it looks at don't matter to it.
+    lowers_leading_axes: bool = False
 
     def __init__(self, definition: Definition) -> None:
         """Keep the definition; families read their options."""

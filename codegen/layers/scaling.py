@@ -31,6 +31,7 @@ class Rescaling(Layer):
     """``y = x * scale + offset``."""
 
     supports_masking = True
+    lowers_leading_axes = True
 
     def __init__(self, definition: Definition) -> None:
         """Read the two numbers, or lists for channels."""

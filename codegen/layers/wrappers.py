@@ -1,0 +1,149 @@
+"""Layers around a layer: TimeDistributed for each step, Bidirectional both ways."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+from keramos import ops
+from keramos.graph import Value
+from keramos.layers.definition import Definition
+from keramos.layers.layer import Layer, Masked
+from keramos.layers.recurrent import THREE, Recurrence
+from keramos.layers.registry import layer
+from keramos.layers.structure import Structure, leaves
+
+MODES = ("concat", "sum", "ave", "mul")
+
+
+@layer("TimeDistributed")
+class TimeDistributed(Layer):
+    """The same layer for every step."""
+
+    supports_masking = True
+    keeps_integers = True
+
+    def __init__(self, definition: Definition) -> None:
+        """Make the layer."""
+        super().__init__(definition)
+        self.layer: Layer = definition.child("layer", definition.option("layer"))
+
+    def call(self, inputs: Value, mask: Value | None = None) -> Value:
+        """Return the results of all steps."""
+        if not inputs.shape:
+            raise self.definition.refusal("its input has no steps")
+        if not self.layer.keeps_integers:
+            inputs = ops.cast(inputs, "float32")
+        wants_mask = "mask" in inspect.signature(self.layer.call).parameters
+        if self.layer.lowers_leading_axes and not (wants_mask and mask is not None):
+            y: Value = self.layer.call(inputs)
+            return y
+
+        def step(x: Value, *rest: Value) -> tuple[Sequence[Value], Sequence[Value]]:
+            given = {"mask": rest[0]} if rest else {}
+            outputs = list(leaves(self.layer.call(x, **given)))
+            return [], [y.value if isinstance(y, Masked) else y for y in outputs]
+
+        masks = [mask] if wants_mask and mask is not None else []
+        outputs, _ = ops.scan(step, [inputs, *masks], [])
+        if len(outputs) != 1:
+            raise self.definition.refusal("its layer has more than one output")
+        return outputs[0]
+
+    def check_weights(self) -> None:
+        """Check the layer's weights."""
+        self.layer.check_weights()
+
+
+@layer("Bidirectional")
+class Bidirectional(Layer):
+    """A recurrent layer forwards and one backwards, merged."""
+
+    supports_masking = True
+
+    def __init__(self, definition: Definition) -> None:
+        """Make both layers."""
+        super().__init__(definition)
+        inner = definition.option("layer")
+        other = definition.option("backward_layer")
+        self.mode: str | None = None
+        if definition.option("merge_mode", "concat") is not None:
+            self.mode = definition.choice("merge_mode", MODES, "concat")
+        self.forward = self._recurrent("forward_layer", inner)
+        self.backward = self._recurrent("backward_layer", other or _reversed(inner))
+        version = definition.session.file.keras_version
+        # Keras without TensorFlow (until 2.3) let masked outputs be.
+        zeroes = definition.generation >= THREE or (
+            "-tf" in version or tuple(version.split(".")[:2]) >= ("2", "4")
+        )
+        for each in (self.forward, self.backward):
+            if zeroes:
+                each.zero_output_for_mask = each.return_sequences
+
+    def _recurrent(self, attribute: str, serialized: object) -> Recurrence:
+        """Return one of the two layers."""
+        made = self.definition.child(attribute, serialized)
+        if not isinstance(made, Recurrence):
+            raise self.definition.refusal(
+                f"its layer is a {made.definition.class_name}, which isn't recurrent"
+            )
+        return made
+
+    def call(
+        self,
+        sequences: Structure,
+        initial_state: Structure = None,
+        mask: Structure = None,
+    ) -> Structure:
+        """Return the merged outputs, and the states of both if asked for."""
+        if isinstance(sequences, list | tuple):  # Keras 2: [x, *states]
+            sequences, *rest = sequences
+            initial_state = rest or initial_state
+        states = [s for s in leaves(initial_state) if s is not None]
+        half = len(states) // 2
+        steps = next(leaves(mask), None)
+        there = list(leaves(self.forward.call(sequences, states[:half] or None, steps)))
+        back = list(leaves(self.backward.call(sequences, states[half:] or None, steps)))
+        y, z = there[0], back[0]
+        if self.backward.return_sequences:
+            z = ops.flip(z, 0)
+        merged = self._merged(y, z)
+        if not self.forward.return_state:
+            return merged[0] if len(merged) == 1 else merged
+        return [*merged, *there[1:], *back[1:]]
+
+    def _merged(self, y: Value, z: Value) -> list[Value]:
+        """Return the two outputs as one, or both."""
+        match self.mode:
+            case "concat":
+                return [ops.concatenate([y, z], -1)]
+            case "sum":
+                return [y + z]
+            case "ave":
+                return [(y + z) / 2.0]
+            case "mul":
+                return [y * z]
+            case _:
+                return [y, z]
+
+    def compute_mask(self, inputs: object, mask: Structure) -> Structure:
+        """Return the mask of the steps, where they are returned."""
+        del inputs
+        steps = next(leaves(mask), None) if self.forward.return_sequences else None
+        return [steps] if self.mode else [steps, steps]
+
+    def check_weights(self) -> None:
+        """Check the weights of both."""
+        self.forward.check_weights()
+        self.backward.check_weights()
+
+
+def _reversed(serialized: object) -> object:
+    """Return the definition of a recurrent layer that goes the other way."""
+    if not isinstance(serialized, Mapping):
+        return serialized
+    config = serialized.get("config")
+    if not isinstance(config, Mapping):
+        return serialized
+    turned = {**config, "go_backwards": not config.get("go_backwards", False)}
+    return {**serialized, "config": turned}
