@@ -160,7 +160,7 @@ class Conv:
             max((x.shape[1 + a] - extents[a]) // self.strides[a] + 1, 0)
             for a in range(rank)
         ]
-        x = x.reshape(*x.shape[:-1], groups, -1)
+        x = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
         kernel = kernel.reshape(*kernel.shape[:-1], groups, -1)
         y = np.zeros((x.shape[0], *counts, groups, kernel.shape[-1]), x.dtype)
         for tap in itertools.product(*map(range, window)):
@@ -171,7 +171,7 @@ class Conv:
                 y += part * kernel[tap][0]
             else:
                 y += np.einsum("...gc,cgo->...go", part, kernel[tap])
-        return (y.reshape(*y.shape[:-2], -1),)
+        return (y.reshape(*y.shape[:-2], groups * y.shape[-1]),)
 
 
 def _known(dimension: int | None) -> int:

@@ -44,16 +44,14 @@ class Spatial:
 
     text: str
     dims: tuple[Dim, ...]
-    channels: int
+    channels: Dim
     dtype: DType = "float32"
 
 
 def spatial(x: Operand) -> Spatial:
     """Return *x* split into spatial axes and channels."""
-    channels = x.shape[-1]
-    if channels is None:
-        raise ValueError(f"{x.text} has a free number of channels")
-    return Spatial(x.text, tuple(x.dims()[:-1]), channels, x.dtype)
+    *dims, channels = x.dims()
+    return Spatial(x.text, tuple(dims), channels, x.dtype)
 
 
 def padded(
@@ -284,19 +282,20 @@ def _depthwise(
 ) -> str:
     """Multiply each channel's windows with its own kernels."""
     *window, _, filters = (d for d in kernel.shape if d is not None)
-    multiplier = filters // x.channels
+    channels = primitive.groups
+    multiplier = filters // channels
     places, taps = PLACES[: len(window)], TAPS[: len(window)]
-    wide = _wide(counts[-1], x.channels) if set(primitive.strides) == {1} else 1
+    wide = _wide(counts[-1], channels) if set(primitive.strides) == {1} else 1
     equation = f"n{places}{taps}c,{taps}c->n{places}c"
-    shape = (*window, wide * x.channels)
+    shape = (*window, wide * channels)
     layout = f".reshape{listing(shape)}"
     if multiplier > 1:
         wide = 1
         equation = f"n{places}{taps}c,{taps}co->n{places}co"
-        shape = (*window, x.channels, multiplier)
+        shape = (*window, channels, multiplier)
         layout = f".reshape{listing(shape)}"
     elif wide > 1:
-        one = listing([*window, 1, x.channels])
+        one = listing([*window, 1, channels])
         layout = f".reshape{one}.repeat({wide}, axis={len(window)}){layout}"
     matrix = function.laid_out(kernel, layout, shape)
     count = listing([*counts[:-1], _divided(counts[-1], wide)])
