@@ -171,4 +171,7 @@ def _parts(old: Shape, new: Shape) -> list[tuple[int, ...]] | None:
         if d is None and axis == start:
             return None
         parts.append(tuple(range(start, axis)))
-    return parts if all(d == 1 for d in old[axis:]) else None
+    if any(d != 1 for d in old[axis:]):
+        return None
+    # Axes of length 1 at the end belong to somebody too.
+    return [*parts[:-1], (*parts[-1], *range(axis, len(old)))] if parts else parts

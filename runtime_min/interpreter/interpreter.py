@@ -296,14 +296,16 @@ def _common_shape(
 
 
 def _unique(names: Iterable[str]) -> list[str]:
-    """Return *names*, repetitions with ``_1``, ``_2`` behind them."""
+    """Return *names*, repetitions with ``_1``, ``_2`` behind them, none twice."""
     counts: dict[str, int] = {}
-    unique = []
+    unique: dict[str, None] = {}
     for name in names:
-        count = counts.get(name, 0)
-        counts[name] = count + 1
-        unique.append(f"{name}_{count}" if count else name)
-    return unique
+        candidate = name
+        while candidate in unique:
+            counts[name] = counts.get(name, 0) + 1
+            candidate = f"{name}_{counts[name]}"
+        unique[candidate] = None
+    return list(unique)
 
 
 __all__ = ["CompileError", "Interpreter", "Port", "magnitude"]
