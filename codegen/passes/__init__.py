@@ -16,6 +16,7 @@ from keramos.passes.inline_numbers import inline_numbers
 from keramos.passes.matching import Pass
 from keramos.passes.merge_movements import merge_movements
 from keramos.passes.optimise_bodies import optimise_bodies
+from keramos.passes.order_contractions import order_contractions
 from keramos.passes.remove_identities import remove_identities
 from keramos.passes.share_equal_nodes import share_equal_nodes
 
@@ -29,6 +30,7 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("cancel_reshapes", cancel_reshapes),
     ("cancel_transposes", cancel_transposes),
     ("cancel_reshapes", cancel_reshapes),
+    ("order_contractions", order_contractions),
     ("merge_movements", merge_movements),
     ("remove_identities", remove_identities),
     ("share_equal_nodes", share_equal_nodes),

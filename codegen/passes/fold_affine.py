@@ -99,21 +99,21 @@ def _behind(
 def _affine(x: Expr, scale: Expr, shift: Expr, operands: list[Value]) -> Expr:
     """Return ``x * scale + shift``, their numbers as operands behind *operands*."""
     if scale != ONE:
-        x = x * _operand(scale, operands)
+        x = x * _operand(scale, operands, role="scale")
     if shift != ZERO:
-        x = x + _operand(shift, operands)
+        x = x + _operand(shift, operands, role="bias")
     return x
 
 
-def _operand(expr: Expr, operands: list[Value]) -> Expr:
+def _operand(expr: Expr, operands: list[Value], *, role: str) -> Expr:
     """Return *expr*, which reads constants alone, as a literal or as an operand."""
     if not operands_of(expr) or expr.op == "input":
         return expr
-    operands.append(_computed(expr, operands))
+    operands.append(_computed(expr, operands, role=role))
     return operand(len(operands) - 1)
 
 
-def _computed(expr: Expr, operands: Sequence[Value]) -> Value:
+def _computed(expr: Expr, operands: Sequence[Value], *, role: str) -> Value:
     """Return the numbers of *expr*, which reads constants alone, computed in double."""
     expr, kept = compact(expr, operands)
     shape = broadcast([x.shape for x in kept])
@@ -128,7 +128,13 @@ def _computed(expr: Expr, operands: Sequence[Value]) -> Value:
         result: Array = np.broadcast_to(wide, (1, *_known(shape)))[0]
         return result.astype(np.float32)
 
-    return constant(Constant(Spec(shape), load), name=kept[0].name)
+    return constant(Constant(Spec(shape), load), name=_name(kept[0], role))
+
+
+def _name(x: Value, role: str) -> str:
+    """Return the name of a constant that stands for *x* and others."""
+    layer = x.name.rpartition("/")[0]
+    return f"{layer}/{role}" if layer else role
 
 
 def _known(shape: Sequence[int | None]) -> tuple[int, ...]:
@@ -179,7 +185,7 @@ def _factor(scale: Expr, inputs: Sequence[Value]) -> Value:
     if scale.op == "input":
         return inputs[scale.index]
     if operands_of(scale):
-        return _computed(scale, inputs)
+        return _computed(scale, inputs, role="scale")
     number = np.float32(scalar.evaluate(scale, []))
     return constant(Constant(Spec(()), lambda: np.asarray(number)), name="")
 
@@ -361,7 +367,7 @@ def _bias(
         narrow: Array = result[0].astype(np.float32)
         return narrow
 
-    return constant(Constant(spec, load), name=kernel.name)
+    return constant(Constant(spec, load), name=_name(kernel, "bias"))
 
 
 def _with_bias(node: Node, bias: Value) -> tuple[Value, ...]:

@@ -49,34 +49,44 @@ def _fused(
         return None
     counts = reads(primitive.expr)
     values = sum(x.constant is None and product(x.shape) != 1 for x in inputs)
-    operands = [*inputs]
-    parts = [operand(index) for index in range(len(inputs))]
+    operands: list[Value] = []
+    parts: list[Expr] = []
     layers = [node]
     room = _LARGEST - size(primitive.expr)
     for index, x in enumerate(inputs):
         inner = plain(x, Map)
-        if inner is None or x.shape != node.specs[0].shape or not readers.lone(x):
-            continue
-        if values > 1 and any(producer(y, x.shape, readers) for y in inner.inputs):
-            continue
-        part = _part(inner, x)
-        if part is None or (counts[index] > 1 and cost(part) > CHEAP):
-            continue
-        distinct = {key(y) for y in (*operands, *inner.inputs)} - {key(x)}
-        growth = counts[index] * size(part)
-        if len(distinct) > MOST_OPERANDS or growth > room:
-            continue
-        room -= growth
-        shift = len(operands)
-        parts[index] = rename(part, shift.__add__)
-        operands += inner.inputs
-        layers.insert(0, inner)
+        part = operand(0)
+        given: tuple[Value, ...] = (x,)
+        if inner is not None and _fits_inside(inner, x, node, values, readers):
+            found = _part(inner, x)
+            joint = {key(y) for y in (*operands, *inner.inputs, *inputs[index + 1 :])}
+            if (
+                found is not None
+                and (counts[index] == 1 or cost(found) <= CHEAP)
+                and counts[index] * size(found) <= room
+                and len(joint) <= MOST_OPERANDS
+            ):
+                part, given = found, inner.inputs
+                room -= counts[index] * size(found)
+                layers.insert(0, inner)
+        parts.append(rename(part, len(operands).__add__))
+        operands += given
     if len(layers) == 1:
         return None
     expr = simplify(substitute(primitive.expr, parts))
     expr, kept = compact(expr, operands)
     (y,) = apply(Map(expr, primitive.dtype), *kept, origins=origins(*layers))
     return (y,) if y.spec == node.specs[0] else None
+
+
+def _fits_inside(
+    inner: Node, x: Value, node: Node, values: int, readers: Readers
+) -> bool:
+    """Return whether *x*, which *inner* gives, is computed as often inside *node*."""
+    if x.shape != node.specs[0].shape or not readers.lone(x):
+        return False
+    # Where node reads other values, inner may serve as an epilogue better.
+    return values == 1 or not any(producer(y, x.shape, readers) for y in inner.inputs)
 
 
 def _part(inner: Node, x: Value) -> Expr | None:

@@ -10,6 +10,7 @@ from keramos.passes.cancel_transposes import cancel_transposes
 from keramos.passes.fuse_epilogues import fuse_epilogues
 from keramos.passes.fuse_maps import fuse_maps
 from keramos.passes.merge_movements import merge_movements
+from keramos.passes.order_contractions import order_contractions
 from keramos.passes.remove_identities import remove_identities
 from keramos.passes.share_equal_nodes import share_equal_nodes
 from keramos.primitives import Scan
@@ -20,6 +21,7 @@ _PASSES = (
     share_equal_nodes,
     cancel_reshapes,
     cancel_transposes,
+    order_contractions,
     merge_movements,
     remove_identities,
     fuse_maps,
