@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from keramos.errors import CompileError, Problem, quoted
-from keramos.graph import Graph, Value
+from keramos.graph import Graph, Node, Value
+from keramos.layers.custom import CustomLayer
 from keramos.layers.definition import Definition, Session
 from keramos.layers.layer import Layer, Masked
 from keramos.layers.model import Model, in_order, unknown_class
 from keramos.layers.operation import Operation
 from keramos.layers.registry import LAYERS
 from keramos.layers.structure import leaves
-from keramos.primitives import DType, Shape, Spec
+from keramos.primitives import Contract, Conv, DType, Scan, Shape, Spec, product
 from keramos.source import KerasFile, LayerConfig
-from keramos.source.model_config import references
+from keramos.source.model_config import is_operation, references
 
-CustomLayers = Mapping[str, type[Layer]]
+CustomLayers = Mapping[str, CustomLayer]
 
 # Classes whose input is whole numbers, whatever the file says about its type.
 _INTEGER_INPUTS = frozenset({"Embedding", "IntegerLookup", "Hashing"})
@@ -41,12 +44,125 @@ def import_model(
     model.check_weights()
     if session.problems:
         raise CompileError(dict.fromkeys(session.problems))
-    refs = in_order(model.topology.outputs)
     values = [leaf.value for leaf in leaves(outputs)]
-    names = _unique(ref.layer for ref in refs)
+    names = _unique(ref.layer for ref in in_order(model.topology.outputs))
     graph = Graph(inputs, tuple(values), tuple(names), model.topology.name)
     graph.verify()
     return graph
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One layer of a model as ``keramos inspect`` shows it.
+
+    *output_shapes* have the batch in front (None), and are empty where a problem is in
+    the way. *macs* counts the multiplications of a sample, None where dimensions are
+    free.
+    """
+
+    name: str
+    class_name: str
+    output_shapes: tuple[Shape, ...]
+    parameters: int
+    macs: int | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The layers of a model, and every problem that keeps it from being compiled."""
+
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...]
+
+
+def describe(
+    file: KerasFile,
+    *,
+    input_shapes: Mapping[str, tuple[int | None, ...]] | None = None,
+    custom: CustomLayers | None = None,
+) -> Description:
+    """Return what can be said of a model, whether it can be compiled or not."""
+    model, session = _model(file, custom or {})
+    inputs = _inputs(model, input_shapes or {})
+    model.run({x.name: Masked(x) for x in inputs})
+    model.check_weights()
+    problems = tuple(dict.fromkeys(session.problems))
+    values = [
+        leaf.value
+        for result in model.results.values()
+        for leaf in leaves(result)
+        if isinstance(leaf, Masked)
+    ]
+    graph = Graph(inputs, tuple(values), ("",) * len(values))
+    macs: dict[str, int | None] = {}
+    for node in graph.nodes:
+        count = _macs(node)
+        for origin in node.origins[:1]:
+            name = next(n for n in model.sources if _belongs(origin.layer, n))
+            before = macs.get(name, 0)
+            macs[name] = None if before is None or count is None else before + count
+    rows = [
+        Row(
+            name,
+            source.class_name,
+            tuple(
+                (None, *leaf.value.shape)
+                for leaf in leaves(model.results.get((name, 0)))
+                if isinstance(leaf, Masked)
+            ),
+            _parameters(model, source),
+            macs.get(name, 0),
+            _problem(problems, model, source),
+        )
+        for name, source in model.sources.items()
+    ]
+    return Description(tuple(rows), problems)
+
+
+def _belongs(layer: str, name: str) -> bool:
+    """Return whether a layer is *name* or inside it."""
+    return layer == name or layer.startswith(f"{name}/")
+
+
+def _parameters(model: Model, source: LayerConfig) -> int:
+    """Return the number of weights that the file has for a layer."""
+    if source.class_name == "InputLayer" or is_operation(source):
+        return 0
+    tensors = model.definition.session.file.weights((source.name,))
+    return sum(math.prod(tensor.shape) for tensor in tensors)
+
+
+def _problem(problems: Sequence[Problem], model: Model, source: LayerConfig) -> str:
+    """Return the problems of a layer, or of those inside it, as one text."""
+    start = f"{model.definition.session.file.path.name}: layer "
+    own = f"{start}{quoted(source.name)} "
+    inside = start + quoted(f"{source.name}/")[:-1]
+    texts = [
+        f"{each.problem} ({each.hint})" if each.hint else each.problem
+        for each in problems
+        if each.where.startswith((own, inside))
+    ]
+    return "; ".join(texts)
+
+
+def _macs(node: Node) -> int | None:
+    """Return how many multiplications a node takes for a sample."""
+    primitive = node.primitive
+    if isinstance(primitive, Conv):
+        kernel, out = product(node.inputs[1].shape), product(node.specs[0].shape[:-1])
+        return None if kernel is None or out is None else kernel * out
+    if isinstance(primitive, Contract):
+        summed = product([node.inputs[0].shape[a] for a in primitive.a_contract])
+        out = product(node.specs[0].shape)
+        return None if summed is None or out is None else summed * out
+    if isinstance(primitive, Scan):
+        steps, body = node.inputs[0].shape[0], primitive.body
+        counts = [_macs(each) for each in body.nodes] if isinstance(body, Graph) else []
+        if steps is None or None in counts:
+            return None
+        return steps * sum(count for count in counts if count is not None)
+    return 0
 
 
 def _model(file: KerasFile, custom: CustomLayers) -> tuple[Model, Session]:
@@ -68,9 +184,8 @@ def _built(definition: Definition, custom: CustomLayers) -> Layer:
     names = [definition.registered_name, definition.class_name]
     if definition.class_name == "Lambda":
         names.insert(0, definition.path[-1])
-    layer_class = next((custom[name] for name in names if name in custom), None)
-    if layer_class is None:
-        layer_class = LAYERS.get(definition.class_name)
+    known = next((custom[name] for name in names if name in custom), None)
+    layer_class = known or LAYERS.get(definition.class_name)
     if layer_class is None:
         raise unknown_class(definition)
     layer = layer_class(definition)

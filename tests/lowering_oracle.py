@@ -57,7 +57,9 @@ def graph_of(model: Any, *, suffix: str = ".keras") -> Iterator[Graph]:  # noqa:
         yield import_model(read(path))
 
 
-def inputs_for(graph: Graph, *, n: int = 2, seed: int = 0, free: int = 5) -> list[Array]:
+def inputs_for(
+    graph: Graph, *, n: int = 2, seed: int = 0, free: int = 5
+) -> list[Array]:
     """Return inputs for a graph; free dimensions get the length *free*."""
     random = np.random.default_rng(seed)
     arrays: list[Array] = []
@@ -84,10 +86,14 @@ def disagreement(
     given = arrays[0] if len(arrays) == 1 else list(arrays)
     expected = [np.asarray(y) for y in keras.tree.flatten(model(given))]
     worst = 0.0
-    for mine, theirs, spec in zip(actual, expected, specs, strict=True):
+    for y, z, spec in zip(actual, expected, specs, strict=True):
+        mine, theirs = y.astype(np.float64), z.astype(np.float64)
         if mine.shape != theirs.shape or len(spec.shape) + 1 != mine.ndim:
             raise AssertionError(f"shape {mine.shape} instead of {theirs.shape}")
-        if any(d not in (None, size) for d, size in zip(spec.shape, mine.shape[1:])):
+        if any(
+            d not in (None, size)
+            for d, size in zip(spec.shape, mine.shape[1:], strict=True)
+        ):
             raise AssertionError(f"{spec} evaluates to {mine.shape}")
         if not np.array_equal(np.isnan(mine), np.isnan(theirs)):
             raise AssertionError("NaN stands elsewhere")

@@ -8,7 +8,7 @@ nobody has read at the end, and that could matter, are problems too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -225,6 +225,18 @@ class Definition:
                     str(serialized.get("registered_name") or ""),
                 )
         raise self.refusal(f"{attribute} is {quoted(serialized)}, not a layer")
+
+    def like(
+        self, class_name: str, *, without: Sequence[str] = ()
+    ) -> Callable[..., Any]:
+        """Return what a Keras layer with these options and weights computes.
+
+        *without* names the options that the Keras layer doesn't have.
+        """
+        config = {name: v for name, v in self.config.items() if name not in without}
+        made = self.session.build(replace(self, class_name=class_name, config=config))
+        call: Callable[..., Any] = made.call
+        return call
 
     def finish(self) -> None:
         """Note the options that nobody has read and that may matter."""

@@ -34,6 +34,7 @@ class Model(Layer):
             where=definition.place,
         )
         self.layers: dict[str, Layer | None] = {}
+        self.results: Mapping[tuple[str, int], Structure] = {}
         self.called: dict[str, None] = {}
         self.sources = {each.name: each for each in self.topology.layers}
         for each in self.topology.layers:
@@ -99,6 +100,7 @@ class Model(Layer):
         for name, number in self._order():
             if (name, number) not in known:
                 known[name, number] = self._called(name, number, known)
+        self.results = known
 
         def output(leaf: object) -> object:
             return _picked(leaf, known) if isinstance(leaf, Ref) else leaf
