@@ -68,11 +68,6 @@ class Convolving(Layer):
     "Conv1D",
     "Conv2D",
     "Conv3D",
-    "Convolution1D",
-    "Convolution2D",
-    "Convolution3D",
-    "AtrousConvolution1D",
-    "AtrousConvolution2D",
 )
 class Convolution(Convolving):
     """The ordinary convolution, in groups of channels."""
@@ -145,8 +140,6 @@ class DepthwiseConvolution(Convolving):
 @layer(
     "SeparableConv1D",
     "SeparableConv2D",
-    "SeparableConvolution1D",
-    "SeparableConvolution2D",
 )
 class SeparableConvolution(Convolving):
     """A depthwise convolution, then one over the channels of each position."""
@@ -177,11 +170,6 @@ class SeparableConvolution(Convolving):
     "Conv1DTranspose",
     "Conv2DTranspose",
     "Conv3DTranspose",
-    "Convolution1DTranspose",
-    "Convolution2DTranspose",
-    "Convolution3DTranspose",
-    "Deconvolution2D",
-    "Deconvolution3D",
 )
 class TransposedConvolution(Convolving):
     """The transpose of a convolution: every input element paints its kernel.

@@ -53,9 +53,6 @@ class Pooling(Layer):
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
-    "MaxPool1D",
-    "MaxPool2D",
-    "MaxPool3D",
 )
 class MaxPooling(Pooling):
     """The largest element of every window."""
@@ -69,9 +66,6 @@ class MaxPooling(Pooling):
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",
-    "AvgPool1D",
-    "AvgPool2D",
-    "AvgPool3D",
 )
 class AveragePooling(Pooling):
     """The mean of every window."""
@@ -101,9 +95,6 @@ class GlobalPooling(Layer):
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
-    "GlobalMaxPool1D",
-    "GlobalMaxPool2D",
-    "GlobalMaxPool3D",
 )
 class GlobalMaxPooling(GlobalPooling):
     """The largest element of the whole space."""
@@ -117,8 +108,6 @@ class GlobalMaxPooling(GlobalPooling):
 @layer(
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
-    "GlobalAvgPool2D",
-    "GlobalAvgPool3D",
 )
 class GlobalAveragePooling(GlobalPooling):
     """The mean over the whole space."""
@@ -129,7 +118,7 @@ class GlobalAveragePooling(GlobalPooling):
         return y
 
 
-@layer("GlobalAveragePooling1D", "GlobalAvgPool1D")
+@layer("GlobalAveragePooling1D")
 class GlobalAveragePooling1D(GlobalPooling):
     """The mean over the steps that the mask keeps."""
 
@@ -148,3 +137,54 @@ class GlobalAveragePooling1D(GlobalPooling):
     def compute_mask(self, inputs: Any, mask: Any) -> None:
         """Return no mask: the steps are gone."""
         del inputs, mask
+
+
+class AdaptivePooling(Layer):
+    """Windows whose number is given: window i of n covers i/n .. (i + 1)/n, widened."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Read how many windows there are along each axis."""
+        super().__init__(definition)
+        rank = rank_of(definition)
+        self.output_size = definition.sizes("output_size", rank)
+        first = 2 if definition.channels_first() else 1
+        self.axes = tuple(range(first, first + rank))
+
+    def call(self, inputs: Array) -> Array:
+        """Return the pooled windows, one axis after the other."""
+        y = inputs
+        for axis, count in zip(self.axes, self.output_size, strict=True):
+            size = y.shape[axis]
+            bounds = [
+                (i * size // count, -(-(i + 1) * size // count)) for i in range(count)
+            ]
+            windows = [
+                self.pooled(np.take(y, np.arange(*bound), axis), axis)
+                for bound in bounds
+            ]
+            y = np.concatenate(windows, axis)
+        return y
+
+    def pooled(self, window: Array, axis: int) -> Array:
+        """Return one window, its axis reduced to a single element."""
+        raise NotImplementedError
+
+
+@layer("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D")
+class AdaptiveMaxPooling(AdaptivePooling):
+    """The largest element of every window."""
+
+    def pooled(self, window: Array, axis: int) -> Array:
+        """Return the maxima."""
+        return np.asarray(np.max(window, axis, keepdims=True))
+
+
+@layer(
+    "AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D"
+)
+class AdaptiveAveragePooling(AdaptivePooling):
+    """The mean of every window."""
+
+    def pooled(self, window: Array, axis: int) -> Array:
+        """Return the means."""
+        return np.asarray(np.mean(window, axis, keepdims=True))

@@ -80,7 +80,8 @@ def assert_agrees(
     """
     fill_weights(model, seed)
     file = live_file(model)
-    expected = as_list(model(list(inputs) if len(inputs) > 1 else inputs[0]))
+    given = list(inputs) if len(inputs) > 1 else inputs[0]
+    expected = as_list(model(given, training=False))
     exact = as_list(Interpreter(file, dtype="float64").predict(*inputs))
     found = as_list(Interpreter(file).predict(*inputs))
     sizes = [np.abs(item).max(initial=0) for item in magnitude(file, *inputs)]
