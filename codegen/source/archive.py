@@ -29,10 +29,9 @@ CHUNK = 1 << 20
 # DEFLATE can't do better than 1032:1, and trained weights hardly shrink at all.
 LARGEST_EXPANSION = 100
 SMALLEST_BOMB = 16 << 20
-# What lies beside the layers, and of what inference has no use.
-IGNORED = frozenset(
-    {"optimizer", "_optimizer", "seed_generator", "_random_generator", "metrics"}
-)
+# What inference has no use for.
+BESIDE_LAYERS = frozenset({"optimizer", "_optimizer", "metrics"})
+SEEDS = frozenset({"seed_generator", "_random_generator"})
 DEEPEST_GROUP = 64
 LOCAL_HEADER = 30
 
@@ -275,7 +274,7 @@ class _Walk:
             raise CompileError.at(self.source.where, "its groups are nested too deeply")
         self.found[normalised(path)] = ()
         for name in group:
-            if name in IGNORED:
+            if name in SEEDS or (depth == 0 and name in BESIDE_LAYERS):
                 continue
             member = self.source.member(group, name)
             if not isinstance(member, h5py.Group):

@@ -226,14 +226,8 @@ ATTENTION = frozenset(
 )
 # Configurations have the names that Keras exports, groups those of its classes.
 CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
-# Besides gamma and beta, which may be switched off.
-SCALED: Mapping[str, tuple[str, ...]] = {
-    "BatchNormalization": ("moving_mean", "moving_variance"),
-    "LayerNormalization": (),
-    "GroupNormalization": (),
-}
-# The variables of layers that train all of them; a bias at the end may be switched off.
-TRAINABLE: Mapping[str, tuple[str, ...]] = {
+# The trainable and the other variables of each class, if none is switched off.
+VARIABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     **dict.fromkeys(
         (
             "Dense",
@@ -243,22 +237,34 @@ TRAINABLE: Mapping[str, tuple[str, ...]] = {
             *(f"Conv{n}D" for n in (1, 2, 3)),
             *(f"Conv{n}DTranspose" for n in (1, 2, 3)),
         ),
-        ("kernel", "bias"),
+        (("kernel", "bias"), ()),
     ),
     **dict.fromkeys(
         ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell"),
-        ("kernel", "recurrent_kernel", "bias"),
+        (("kernel", "recurrent_kernel", "bias"), ()),
     ),
-    **dict.fromkeys(
-        ("SeparableConv1D", "SeparableConv2D"),
-        ("depthwise_kernel", "pointwise_kernel", "bias"),
-    ),
-    "DepthwiseConv1D": ("depthwise_kernel", "bias"),
-    "DepthwiseConv2D": ("depthwise_kernel", "bias"),
-    "Embedding": ("embeddings",),
-    "PReLU": ("alpha",),
-    "RMSNormalization": ("scale",),
+    **{
+        f"SeparableConv{n}D": (("depthwise_kernel", "pointwise_kernel", "bias"), ())
+        for n in (1, 2)
+    },
+    **{f"DepthwiseConv{n}D": (("depthwise_kernel", "bias"), ()) for n in (1, 2)},
+    "AdditiveAttention": (("scale",), ()),
+    "Attention": (("scale", "concat_score_weight"), ()),
+    "BatchNormalization": (("gamma", "beta"), ("moving_mean", "moving_variance")),
+    "Embedding": (("embeddings",), ()),
+    "GroupNormalization": (("gamma", "beta"), ()),
+    "LayerNormalization": (("gamma", "beta"), ()),
+    "LayerScale": (("gamma",), ()),
+    "Normalization": ((), ("mean", "variance", "count")),
+    "PReLU": (("alpha",), ()),
+    "RMSNormalization": (("scale",), ()),
+    "SpectralNormalization": ((), ("u",)),  # vector_u, and sn_u in Keras 2
 }
+SPATIAL = (
+    *("Cropping", "ZeroPadding", "UpSampling", "MaxPooling", "AveragePooling"),
+    *("GlobalMaxPooling", "GlobalAveragePooling"),
+    *("AdaptiveMaxPooling", "AdaptiveAveragePooling"),
+)
 # What a layer of these classes never has: variables of its own.
 CONTAINERS = (
     frozenset({"Bidirectional", "TimeDistributed", "RNN", "StackedRNNCells"})
@@ -274,21 +280,7 @@ UNWEIGHTED = frozenset(
     | {"Average", "Maximum", "Minimum", "Concatenate", "Dot", "Merge", "Resizing"}
     | {"CenterCrop", "CategoryEncoding", "Discretization", "Hashing", "TFOpLambda"}
     | {"SlicingOpLambda", "UnitNormalization", "StochasticDepth"}
-    | {
-        f"{kind}{dimensions}D"
-        for kind in (
-            "Cropping",
-            "ZeroPadding",
-            "UpSampling",
-            "MaxPooling",
-            "AveragePooling",
-            "GlobalMaxPooling",
-            "GlobalAveragePooling",
-            "AdaptiveMaxPooling",
-            "AdaptiveAveragePooling",
-        )
-        for dimensions in (1, 2, 3)
-    }
+    | {f"{kind}{n}D" for kind in SPATIAL for n in (1, 2, 3)}
 )
 
 
@@ -302,18 +294,32 @@ def own_variables(
     """
     if class_name in CONTAINERS or class_name in UNWEIGHTED:
         return (), ()
-    if _is_quantised(config) or config.get("lora_rank") or config.get("renorm"):
+    is_adapted = any(config.get(key) for key in ("lora_rank", "renorm", "rms_scaling"))
+    if is_adapted or _is_quantised(config):
         return None, ()
-    gamma = ("gamma",) if config.get("scale", True) else ()
-    scale_and_center = (*gamma, *(("beta",) if config.get("center", True) else ()))
-    if class_name == "SpectralNormalization":
-        return (), ("vector_u",)
-    if class_name in SCALED:
-        return scale_and_center, SCALED[class_name]
-    if class_name not in TRAINABLE:
+    is_there = {
+        "bias": _has_bias(config),
+        "gamma": config.get("scale", True),
+        "beta": config.get("center", True),
+        "scale": config.get("use_scale", class_name != "Attention"),
+        "concat_score_weight": config.get("score_mode") == "concat",
+        "mean": config.get("mean") is None,
+    }
+    is_there["variance"] = is_there["count"] = is_there["mean"]
+    if class_name not in VARIABLES:
         return None, ()
-    trainable = TRAINABLE[class_name]
-    return (trainable if config.get("use_bias", True) else trainable[:-1]), ()
+    trainable, fixed = (
+        tuple(name for name in names if is_there.get(name, True))
+        for names in VARIABLES[class_name]
+    )
+    return trainable, fixed
+
+
+def _has_bias(config: Mapping[str, Any]) -> bool:
+    """Return whether a layer adds a bias; EinsumDense names the axes instead."""
+    if "bias_axes" in config:
+        return config["bias_axes"] is not None
+    return bool(config.get("use_bias", True))
 
 
 def _is_quantised(config: Mapping[str, Any]) -> bool:

@@ -96,5 +96,5 @@ def _layer_tensors(
     return tuple(
         source.tensor(group, name, name=name)
         for name in names
-        if "seed_generator" not in name
+        if not name.rpartition("/")[2].startswith("seed_generator_state")
     )

@@ -158,8 +158,17 @@ def others() -> Model:
             layers.RMSNormalization()(image),
             layers.Normalization()(image),
             layers.EinsumDense("bhwc,cd->bhwd", (8, 8, 3), bias_axes="d")(image),
+            layers.EinsumDense("bhwc,cd->bhwd", (8, 8, 3))(image),
         ],
     )
+
+
+def nested_others() -> Model:
+    """Return these layers inside a nested model, where legacy files mix them up."""
+    inner = others()
+    inner.name = "inner"
+    image = keras.Input((8, 8, 4))
+    return keras.Model(image, inner(image))
 
 
 MODELS = (
@@ -173,6 +182,7 @@ MODELS = (
     attention,
     structures,
     others,
+    nested_others,
 )
 
 
@@ -256,6 +266,42 @@ def test_weights_come_in_the_order_of_keras(
             shapes = [tensor.shape for tensor in file.weights(path)]
             assert shapes == [array.shape for array in expected], (form, path)
             assert all(map(np.array_equal, stored, expected)), (form, path)
+
+
+def test_state_of_training_is_ignored(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2), layers.Dropout(0.5)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+
+    for form in FORMATS:
+        file = saved(model, form, tmp_path)
+        weights = [tensor.shape for tensor in file.weights(())]
+        assert weights == [(3, 2), (2,)], form
+
+
+def test_bfloat16_weights_keep_their_values(tmp_path: Path) -> None:
+    model = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(2, dtype="bfloat16", name="dense")]
+    )
+    expected = np.asarray(model.layers[0].kernel).astype(np.float32)
+
+    for form in ("keras", "h5", "json and .weights.h5"):
+        kernel = saved(model, form, tmp_path).weights(("dense",))[0]
+        assert kernel.dtype == "float32"
+        assert np.array_equal(kernel.array(), expected), form
+
+
+def test_quantised_layers_have_their_stored_variables(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="dense")])
+    model.layers[0].quantize("int8")
+
+    weights = saved(model, "keras", tmp_path).weights(("dense",))
+
+    assert [(tensor.shape, tensor.dtype) for tensor in weights] == [
+        ((4, 2), "int8"),
+        ((2,), "float32"),
+        ((2,), "float32"),
+    ]
 
 
 def evaluated(

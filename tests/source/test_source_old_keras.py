@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -486,3 +488,49 @@ def test_json_may_be_encoded_twice(tmp_path: Path) -> None:
     result = read(tmp_path / "m.json", weights_file=tmp_path / "w.h5")
 
     assert len(result.weights(("a",))) == 2
+
+
+# -- archives of Keras 2.13 to 2.15 -------------------------------------------------
+
+
+@pytest.mark.parametrize("layers", ["layers", "_layer_checkpoint_dependencies"])
+def test_archives_of_keras_2_are_read(tmp_path: Path, layers: str) -> None:
+    names = ["query_dense", "key_dense", "value_dense", "output_dense"]
+    config = functional(
+        [
+            input_layer("x", 5, 3),
+            called(
+                layer("MultiHeadAttention", name="m", num_heads=1, key_dim=2),
+                [["x", 0, 0, {"value": ["x", 0, 0]}]],
+            ),
+            called(dense("a"), [["m", 0, 0, {}]]),
+            called(dense("b"), [["a", 0, 0, {}]]),
+        ],
+        [["x", 0, 0]],
+        [["b", 0, 0]],
+    )
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for number, name in enumerate(names):
+            group = file.create_group(f"{layers}/multi_head_attention/_{name}/vars")
+            group["0"], group["1"] = np.full((3, 1, 2), number), np.full((1, 2), number)
+        for number, name in enumerate(("dense", "dense_1")):
+            group = file.create_group(f"{layers}/{name}/vars")
+            group["0"], group["1"] = np.full((3, 2), number), np.full((2,), number)
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", json.dumps({"keras_version": "2.13.1"}))
+        archive.writestr("model.weights.h5", content.getvalue())
+
+    result = read(tmp_path / "m.keras")
+
+    owners = [values(result, "m", name) for name in names]
+    assert [[int(v.flat[0]) for v in each] for each in owners] == [
+        [0, 0],
+        [1, 1],
+        [2, 2],
+        [3, 3],
+    ]
+    assert [int(v.flat[0]) for v in values(result, "m")] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [int(values(result, name)[0].flat[0]) for name in "ab"] == [0, 1]
+    assert found(result, "m").calls[0].kwargs == {"value": Ref("x", 0, 0)}
