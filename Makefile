@@ -61,7 +61,7 @@ clean: ## remove what the targets above made
 
 .venv/installed: .venv/made .venv/sources pyproject.toml setup.cfg constraints.txt
 	rm -rf build
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e . --group dev
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e . --group dev
 	@touch $@
 
 .venv/gl: .venv/installed

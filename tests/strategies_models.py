@@ -121,7 +121,7 @@ def keras_models(
     count = draw(st.integers(1, most_layers))
     model = _sequential(draw, count) if is_sequential else _functional(draw, count)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    _randomise(model, rng)
+    randomise(model, rng)
     n = draw(st.integers(1, 3))
     return Drawn(model, tuple(_batch(tensor, n, rng) for tensor in model.inputs))
 
@@ -211,7 +211,7 @@ def _batch(tensor: KerasObject, n: int, rng: np.random.Generator) -> Array:
     return rng.normal(size=shape).astype(np.float32)
 
 
-def _randomise(model: KerasObject, rng: np.random.Generator) -> None:
+def randomise(model: KerasObject, rng: np.random.Generator) -> None:
     """Give every weight values as training might: scaled by fan-in, variances > 0."""
     for weight in model.weights:
         name = weight.name

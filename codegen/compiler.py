@@ -1,0 +1,206 @@
+"""The whole road: a model file in, the files of a package out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keramos import source
+from keramos.emit.directory import write, written
+from keramos.emit.gl import emit_gl
+from keramos.emit.package import Provenance, emit_package
+from keramos.errors import CompileError, Problem, quoted
+from keramos.graph import Graph
+from keramos.importer import import_model
+from keramos.passes import optimise
+from keramos.plan.layout import Limits
+from keramos.plan.names import constant_names
+from keramos.source import KerasFile
+from keramos.text import identifier
+from keramos.version import VERSION
+
+TARGETS = ("cpu", "gl")
+# Below, a texel's neighbours are lost; above, no GPU follows.
+TEXTURE_SIZES = range(16, 16384 + 1)
+# A package with such a name would hide what NumPy, or the package itself, imports.
+TAKEN = sys.stdlib_module_names | {"keramos", "moderngl", "numpy"}
+
+Progress = Callable[[str], None]
+
+
+def silent(step: str) -> None:
+    """Take a step without a word."""
+    del step
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user chose.
+
+    *input_shapes* pins free dimensions: input name to shape without the batch axis.
+    """
+
+    targets: tuple[str, ...] = TARGETS
+    max_texture_size: int = Limits().texture_size
+    batch: int = 1
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what can't be done whatever the model is."""
+        known = " and ".join(map(repr, TARGETS))
+        for target in self.targets:
+            if target not in TARGETS:
+                problem = f"there is no target {quoted(target)}"
+                yield Problem("--target", problem, f"the targets are {known}")
+        if "cpu" not in self.targets:
+            yield Problem(
+                "--target", "every package has the target 'cpu'", "add --target cpu"
+            )
+        if self.max_texture_size not in TEXTURE_SIZES:
+            yield Problem(
+                "--max-texture-size",
+                f"{self.max_texture_size} isn't a texture size",
+                f"use {TEXTURE_SIZES[0]} to {TEXTURE_SIZES[-1]}",
+            )
+        if self.batch < 1:
+            yield Problem("--batch", f"{self.batch} samples are none", "use 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that was written: its import name, its folder, its files."""
+
+    name: str
+    path: Path
+    files: tuple[str, ...]
+
+
+def compile_model(  # noqa: PLR0913  options, each by its name
+    path: str | Path,
+    directory: str | Path,
+    *,
+    name: str | None = None,
+    targets: Sequence[str] = TARGETS,
+    max_texture_size: int = Options().max_texture_size,
+    batch: int = 1,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    weights_file: str | Path | None = None,
+) -> Package:
+    """Compile the model file *path* into the package *directory*/*name*.
+
+    *name* is by default made from the file's. *max_texture_size* and *batch* (samples
+    per draw list) are the gl target's. *input_shapes* pins free dimensions: input name
+    to shape without the batch axis. *weights_file* has the weights of a *path* that is
+    an architecture alone. Raises CompileError with every problem; then nothing has been
+    written.
+    """
+    options = Options(
+        tuple(targets),
+        max_texture_size,
+        batch,
+        {key: tuple(shape) for key, shape in (input_shapes or {}).items()},
+    )
+    return compile_file(
+        Path(path), Path(directory), name=name, options=options, weights=weights_file
+    )
+
+
+def compile_file(  # noqa: PLR0913  options, each by its name
+    path: Path,
+    directory: Path,
+    *,
+    name: str | None = None,
+    options: Options,
+    weights: str | Path | None = None,
+    report: Progress = silent,
+) -> Package:
+    """Do what :func:`compile_model` does, and *report* each step."""
+    name = package_name(path) if name is None else name
+    problems = [*_name_problems(name), *options.problems()]
+    try:
+        written(directory / name)
+    except CompileError as error:
+        problems += error.problems
+    try:
+        file, graph = _imported(path, options, weights=weights, report=report)
+    except CompileError as error:
+        raise CompileError([*problems, *error.problems]) from None
+    if problems:
+        raise CompileError(problems)
+    report(f"compiling {path.name}")
+    weights_name = None if weights is None else Path(weights).name
+    files = _emitted(file, graph, name=name, options=options, weights=weights_name)
+    report(f"writing {name}")
+    write(files, directory / name)
+    return Package(name, directory / name, tuple(files))
+
+
+def package_files(
+    path: Path, *, name: str, options: Options, weights: Path | None
+) -> dict[str, bytes]:
+    """Return the files of the package that the model gives, without writing them."""
+    file, graph = _imported(path, options, weights=weights, report=silent)
+    weights_name = None if weights is None else weights.name
+    return _emitted(file, graph, name=name, options=options, weights=weights_name)
+
+
+def package_name(path: Path) -> str:
+    """Return the name of the package for the model file *path*."""
+    name = identifier(path.stem)
+    return f"{name}_model" if name in TAKEN else name
+
+
+def _name_problems(name: str) -> Iterator[Problem]:
+    """Yield what makes *name* unfit for a package."""
+    if identifier(name) != name:
+        yield Problem(
+            "--name",
+            f"{quoted(name)} can't be the name of a package",
+            f"for example {quoted(identifier(name))}",
+        )
+    elif name in TAKEN:
+        problem = f"{quoted(name)} would hide the module of that name"
+        yield Problem("--name", problem, f"for example {quoted(f'{name}_model')}")
+
+
+def _imported(
+    path: Path, options: Options, *, weights: str | Path | None, report: Progress
+) -> tuple[KerasFile, Graph]:
+    """Return the file and its optimised graph."""
+    report(f"reading {path.name}")
+    file = source.read(path, weights_file=weights)
+    graph = import_model(file, input_shapes=options.input_shapes)
+    report(f"optimising {path.name}")
+    return file, optimise(graph)
+
+
+def _emitted(
+    file: KerasFile, graph: Graph, *, name: str, options: Options, weights: str | None
+) -> dict[str, bytes]:
+    """Return the package's files."""
+    stated: dict[str, object] = {
+        "targets": list(options.targets),
+        "input_shapes": {key: list(d) for key, d in options.input_shapes.items()},
+        "weights_file": weights,
+    }
+    gl = None
+    if "gl" in options.targets:
+        stated["max_texture_size"] = options.max_texture_size
+        stated["batch"] = options.batch
+        gl = emit_gl(
+            graph,
+            names=constant_names(graph),
+            limits=Limits(options.max_texture_size),
+            batch=options.batch,
+            where=file.path.name,
+        )
+    return emit_package(
+        graph,
+        name=name,
+        options=stated,
+        provenance=Provenance(file.path.name, file.sha256, VERSION, file.keras_version),
+        gl=None if gl is None else gl.files,
+        constants=None if gl is None else gl.constants,
+    )

@@ -1,0 +1,273 @@
+"""What is in a folder, against what should be: run it, or compile its source again."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keramos.compiler import Options, Progress, package_files
+from keramos.emit.package import MANIFEST
+from keramos.errors import CompileError, Problem, quoted
+from keramos.runtime_min.interpreter import Interpreter
+from keramos.runtime_min.vendored.tensors import read_tensors
+from keramos.runtime_min.vendored.verification import TOLERANCE
+
+Array = NDArray[Any]
+
+# Samples that are made from the package's own one by shuffling it.
+SHUFFLED = 3
+# Folders that hold nobody's models.
+PASSED_OVER = frozenset({"__pycache__", "build", "node_modules"})
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An output (or the whole recorded sample) on one target.
+
+    *error* is the largest difference, relative to the largest expected value.
+    """
+
+    target: str
+    output: str
+    error: float
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """What a package says about itself."""
+
+    name: str
+    source: str
+    sha256: str
+    weights_file: str | None
+    options: Options
+    files: tuple[str, ...]
+
+
+def imported(path: Path) -> ModuleType:
+    """Return the package in the folder *path*, freshly imported under its name."""
+    path = path.resolve()
+    for name in [*sys.modules]:
+        if name == path.name or name.startswith(f"{path.name}."):
+            del sys.modules[name]
+    spec = importlib.util.spec_from_file_location(path.name, path / "__init__.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} can't be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def verify_package(
+    path: Path,
+    model: Path | None,
+    *,
+    weights_file: Path | None,
+    report: Progress,
+) -> tuple[Comparison, ...]:
+    """Compare the package in *path* with its own record, and with *model* where given.
+
+    Runs the package's code on each of its targets.
+    """
+    manifest = _manifest(path)
+    package = imported(path)
+    inputs = _inputs(path, [x.name for x in package.INPUTS])
+    expected: Mapping[str, Array] = {}
+    if model is not None:
+        report(f"interpreting {model.name}")
+        expected = _expected(model, inputs, weights_file=weights_file)
+    comparisons: list[Comparison] = []
+    for target in manifest.options.targets:
+        report(f"running {manifest.name} on {target}")
+        where = f"{manifest.name}: target {target}"
+        try:
+            with package.Model(device=target) as running:
+                recorded = running.verify()
+                found = _by_name(package, running.predict(inputs))
+        except RuntimeError as error:
+            problem = Problem(where, str(error))
+            comparisons.append(Comparison(target, "", float("nan"), problem))
+            continue
+        comparisons.append(Comparison(target, "recorded sample", recorded.error))
+        comparisons += _compared(target, where, expected, found)
+    return tuple(comparisons)
+
+
+def _inputs(path: Path, names: Sequence[str]) -> dict[str, Array]:
+    """Return a batch: the recorded sample, and itself shuffled."""
+    recorded = read_tensors(path / "sample.safetensors").arrays
+    random = np.random.default_rng(0)
+    batch = {}
+    for name in names:
+        x = recorded[f"input.{name}"]
+        shuffled = [random.permutation(x.ravel()).reshape(x.shape)] * SHUFFLED
+        batch[name] = np.concatenate([x, *shuffled])
+    return batch
+
+
+def _expected(
+    model: Path, inputs: Mapping[str, Array], *, weights_file: Path | None
+) -> dict[str, Array]:
+    """Return the interpreter's outputs by name."""
+    interpreter = Interpreter(model, weights_file=weights_file)
+    try:
+        outputs = interpreter.predict(inputs)
+    except (TypeError, ValueError) as error:
+        where = model.name
+        raise CompileError.at(where, f"isn't the package's model: {error}") from None
+    if isinstance(outputs, dict):
+        return outputs
+    return {interpreter.outputs[0].name: outputs}
+
+
+def _by_name(
+    package: ModuleType, outputs: Array | dict[str, Array]
+) -> dict[str, Array]:
+    """Return a package's outputs by name."""
+    return outputs if isinstance(outputs, dict) else {package.OUTPUTS[0].name: outputs}
+
+
+def _compared(
+    target: str, where: str, expected: Mapping[str, Array], found: Mapping[str, Array]
+) -> Iterator[Comparison]:
+    """Yield the comparison of each expected output."""
+    for name, y in expected.items():
+        if name not in found or found[name].shape != y.shape:
+            problem = Problem(where, f"output {quoted(name)} isn't there in that shape")
+            yield Comparison(target, name, float("nan"), problem)
+            continue
+        error = _error(y, found[name])
+        problem = Problem(
+            where,
+            f"output {quoted(name)} differs from the interpreter's by {error:.1e} of "
+            f"its largest value, where {TOLERANCE:.0e} is allowed",
+        )
+        yield Comparison(target, name, error, None if error <= TOLERANCE else problem)
+
+
+def _error(expected: Array, found: Array) -> float:
+    """Return the largest difference, relative to the largest finite expected value."""
+    same = (expected == found) | (np.isnan(expected) & np.isnan(found))
+    if same.all():
+        return 0.0
+    scale = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    with np.errstate(all="ignore"):
+        return float(np.abs(expected - found)[~same].max() / scale)
+
+
+def check_directory(
+    directory: Path, *, models: Path, report: Progress
+) -> tuple[list[str], list[Problem]]:
+    """Return the names of packages that are current, and what others differ in.
+
+    *directory* is a package, or holds packages. Their source models are looked for
+    below *models*, by name and content.
+    """
+    folders = [directory] if (directory / MANIFEST).is_file() else _packages(directory)
+    names: list[str] = []
+    problems: list[Problem] = []
+    for folder in folders:
+        report(f"compiling {folder.name}")
+        try:
+            found = list(_outdated(folder, models))
+        except CompileError as error:
+            found = list(error.problems)
+        problems += found
+        if not found:
+            names.append(folder.name)
+    return names, problems
+
+
+def _packages(directory: Path) -> list[Path]:
+    """Return the packages in *directory*; raise CompileError where there are none."""
+    found = sorted(path.parent for path in directory.glob(f"*/{MANIFEST}"))
+    if not found:
+        raise CompileError.at(
+            quoted(str(directory)),
+            "holds no package that keramos wrote",
+            "keramos compile writes to 'generated'",
+        )
+    return found
+
+
+def _outdated(folder: Path, models: Path) -> Iterator[Problem]:
+    """Yield each difference between the package and what its source gives."""
+    manifest = _manifest(folder)
+    model = _source(folder, manifest.source, models)
+    weights = None
+    if manifest.weights_file is not None:
+        weights = _source(folder, manifest.weights_file, models)
+    files = package_files(
+        model, name=manifest.name, options=manifest.options, weights=weights
+    )
+    where, again = quoted(str(folder)), "run keramos compile again"
+    for path, content in files.items():
+        try:
+            present = (folder / path).read_bytes()
+        except OSError:
+            yield Problem(where, f"{path} is missing", again)
+            continue
+        if present != content:
+            yield Problem(where, f"{path} isn't what {model.name} gives", again)
+    for path in sorted(set(manifest.files) - set(files)):
+        if (folder / path).exists():
+            yield Problem(where, f"{path} isn't written any more", again)
+
+
+def _source(folder: Path, name: str, models: Path) -> Path:
+    """Return the file called *name* below *models*; the first in order of paths."""
+    for place, folders, files in os.walk(models):
+        folders[:] = sorted(
+            each for each in folders if each not in PASSED_OVER and each[0] != "."
+        )
+        if name in files:
+            return Path(place) / name
+    raise CompileError.at(
+        quoted(str(folder)),
+        f"its source {quoted(name)} isn't below {quoted(str(models))}",
+        "say where with --models DIR",
+    )
+
+
+def _manifest(path: Path) -> _Manifest:
+    """Return a package's manifest; raise CompileError where *path* is none of ours."""
+    try:
+        stored = json.loads((path / MANIFEST).read_bytes())
+        options = stored["options"]
+        defaults = Options()
+        return _Manifest(
+            name=str(stored["name"]),
+            source=str(stored["source"]["file"]),
+            sha256=str(stored["source"]["sha256"]),
+            weights_file=options["weights_file"],
+            options=Options(
+                targets=tuple(options["targets"]),
+                max_texture_size=options.get(
+                    "max_texture_size", defaults.max_texture_size
+                ),
+                batch=options.get("batch", defaults.batch),
+                input_shapes={
+                    name: tuple(shape)
+                    for name, shape in options["input_shapes"].items()
+                },
+            ),
+            files=tuple(stored["files"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise CompileError.at(
+            quoted(str(path)),
+            "isn't a package that keramos wrote",
+            "keramos compile writes them",
+        ) from None

@@ -1,0 +1,89 @@
+"""Two networks of the size that people ship, with weights that Keras draws."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import keras
+from strategies_models import randomise
+
+from keramos.verification import imported
+
+pytestmark = pytest.mark.slow
+
+APPLICATIONS = {
+    "mobilenet_v2": keras.applications.MobileNetV2,
+    "resnet50": keras.applications.ResNet50,
+}
+MOST_SECONDS = 20
+MOST_BYTES = 2_000_000_000
+# Relative to the largest output, as the issue of these networks' users would be.
+TOLERANCE = 1e-4
+MEASURED = """
+import resource, sys
+from keramos import compile_model
+compile_model(sys.argv[1], sys.argv[2], name=sys.argv[3], targets=sys.argv[4:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def saved(
+    make: Callable[..., Any], folder: Path, *, size: int
+) -> tuple[Path, NDArray[np.float32], NDArray[np.float32]]:
+    """Return a model's file, an image, and what Keras makes of it."""
+    rng = np.random.default_rng(1)
+    model = make(weights=None, input_shape=(size, size, 3), classifier_activation=None)
+    randomise(model, rng)
+    path = folder / "network.keras"
+    model.save(path)
+    x = rng.uniform(-1, 1, (1, size, size, 3)).astype(np.float32)
+    return path, x, np.asarray(model(x, training=False))
+
+
+def error(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the largest difference, relative to the largest expected value."""
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_a_network_compiles_fast_in_little_memory_and_agrees_with_keras(
+    name: str, tmp_path: Path
+) -> None:
+    path, x, expected = saved(APPLICATIONS[name], tmp_path, size=224)
+    command = [sys.executable, "-c", MEASURED, str(path), str(tmp_path), name, "cpu"]
+
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - start
+
+    assert seconds < MOST_SECONDS
+    assert int(done.stdout) < MOST_BYTES
+    assert error(imported(tmp_path / name).predict(x), expected) < TOLERANCE
+
+
+@pytest.mark.usefixtures("egl")
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_a_network_agrees_with_keras_on_the_gpu(name: str, tmp_path: Path) -> None:
+    path, x, expected = saved(APPLICATIONS[name], tmp_path, size=96)
+    command = [sys.executable, "-c", MEASURED, str(path), str(tmp_path), name]
+
+    start = time.perf_counter()
+    subprocess.run([*command, "cpu", "gl"], capture_output=True, check=True)
+    seconds = time.perf_counter() - start
+    with imported(tmp_path / name).Model(device="gl") as model:
+        actual = model.predict(x)
+
+    assert seconds < MOST_SECONDS
+    assert error(actual, expected) < TOLERANCE

@@ -1,0 +1,87 @@
+"""Random models, from Keras' own files to the emitted package, held to each other."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from packages import compiled, outputs
+from strategies_models import Drawn, keras_models
+from tolerance import assert_close, reference, tolerances
+
+SUFFIXES = st.sampled_from(("h5", "keras"))
+# Rounding units of difference that the largest sums may have: XLA and NumPy add in
+# orders of their own, and each function has its own last digit.
+KERAS_FACTOR = 16
+CPU_FACTOR = 16
+# exp, log and tanh of GPUs are good for a few units, not for half of one.
+GL_FACTOR = 64
+TEXTURE_SIZES = (16, 64, 256, 4096)
+
+
+def finite(drawn: Drawn) -> bool:
+    """Return whether the model stays where float32 has digits to compare."""
+    return all(bool((np.abs(y) < 1e6).all()) for y in drawn.expected())
+
+
+@given(drawn=keras_models(), suffix=SUFFIXES)
+def test_the_interpreter_computes_what_keras_computes(
+    drawn: Drawn, suffix: str
+) -> None:
+    assume(finite(drawn))
+    with tempfile.TemporaryDirectory() as folder:
+        path = drawn.save(Path(folder), suffix)
+
+        actual = reference(path, drawn.inputs)
+
+        bounds = tolerances(path, drawn.inputs, factor=KERAS_FACTOR)
+        assert_close(actual, drawn.expected(), bounds)
+
+
+@given(drawn=keras_models(), suffix=SUFFIXES)
+def test_the_package_computes_on_the_cpu_what_the_interpreter_computes(
+    drawn: Drawn, suffix: str
+) -> None:
+    assume(finite(drawn))
+    with tempfile.TemporaryDirectory() as folder:
+        path = drawn.save(Path(folder), suffix)
+        module = compiled(path, Path(folder), targets=("cpu",))
+
+        actual = outputs(module, drawn.inputs, device="cpu")
+
+        bounds = tolerances(path, drawn.inputs, factor=CPU_FACTOR)
+        assert_close(actual, reference(path, drawn.inputs), bounds)
+
+
+@pytest.mark.usefixtures("egl")
+@pytest.mark.parametrize("size", TEXTURE_SIZES)
+@settings(max_examples=max(settings.default.max_examples // 2, 1))
+@given(drawn=keras_models(), suffix=SUFFIXES)
+def test_the_package_computes_on_the_gpu_what_the_interpreter_computes(
+    size: int, drawn: Drawn, suffix: str
+) -> None:
+    assume(finite(drawn))
+    with tempfile.TemporaryDirectory() as folder:
+        path = drawn.save(Path(folder), suffix)
+        module = compiled(path, Path(folder), max_texture_size=size)
+
+        actual = outputs(module, drawn.inputs, device="gl")
+
+        bounds = tolerances(path, drawn.inputs, factor=GL_FACTOR)
+        assert_close(actual, reference(path, drawn.inputs), bounds)
+
+
+@given(drawn=keras_models(most_layers=4), suffix=SUFFIXES)
+@settings(max_examples=max(settings.default.max_examples // 5, 1))
+def test_the_same_model_gives_the_same_bytes(drawn: Drawn, suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = drawn.save(Path(folder), suffix)
+
+        first = compiled(path, Path(folder) / "a", targets=("cpu",))
+        second = compiled(path, Path(folder) / "b", targets=("cpu",))
+
+        del first, second
