@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from keramos.graph import Graph, Node, Value
 from keramos.plan.names import constant_names, input_names, stage_names
-from keramos.primitives import Reshape, Scan, Slice, Transpose
+from keramos.primitives import DType, Reshape, Scan, Slice, Transpose
 from keramos.text import identifier
 
 Key = Value | tuple[Node, int]
 
-CHAIN = "x"
+# A variable has one type.
+CHAINS: Mapping[DType, str] = {"float32": "x", "int32": "x_int32", "bool": "x_bool"}
 
 
 def key(value: Value) -> Key:
@@ -54,7 +55,7 @@ class Plan:
 
     *variables* says where each value that isn't stored among the weights is found,
     *constants* the names of those that are. *fixed* values have no batch axis, *unread*
-    parameters no influence. *copied*
+    parameters have no influence. *copied*
     are the outputs that would share memory with an argument or with each other.
     """
 
@@ -103,17 +104,18 @@ def _plan(
     """Return the plan of *graph*, whose inputs *constants* have no batch axis."""
     local = Names(stages.values())
     fixed = _fixed(graph, constants)
+    chains = {dtype: local.take(text) for dtype, text in CHAINS.items()}
+    readers = _readers(graph)
     variables: dict[Key, str] = {
         x: local.take(text) for x, text in input_names(graph).items()
     }
-    readers = _readers(graph)
     planned = []
     for place, node in enumerate(graph.nodes):
         used = tuple(k for k in range(len(node.specs)) if (node, k) in readers)
         for index in used:
             suffix = f"_{index}" if index else ""
             variables[node, index] = (
-                CHAIN
+                chains[node.specs[index].dtype]
                 if len(used) == 1 and set(readers[node, index]) == {place + 1}
                 else local.take(f"after_{stages[node]}{suffix}")
             )
@@ -125,7 +127,7 @@ def _plan(
                 node=node,
                 used=used,
                 variables=tuple(variables[node, index] for index in used),
-                dead=tuple(text for text in dead if text != CHAIN),
+                dead=tuple(text for text in dead if text not in chains.values()),
                 fixed=(node, 0) in fixed,
                 body=_body(node, used, stages[node], names, fixed),
             )

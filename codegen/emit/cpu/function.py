@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -120,6 +121,18 @@ class Function:
         kind = f": {ARRAY_TYPES[dtype]}" if dtype else ""
         self.line(f"{name}{kind} = {value}")
         return name
+
+    def prune(self) -> None:
+        """Drop assignments to variables that no later line reads."""
+        kept: list[str] = []
+        for line in reversed(self.lines):
+            assigned = re.match(r"(\w+)(: \w+)? = ", line)
+            if assigned:
+                read = re.compile(rf"\b{assigned[1]}\b")
+                if not any(map(read.search, kept)):
+                    continue
+            kept.append(line)
+        self.lines = kept[::-1]
 
     def use(self, module: str, name: str) -> str:
         """Import *name* of the vendored *module* and return it."""

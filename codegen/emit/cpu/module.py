@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def module(graph: Graph, *, name: str, header: Sequence[str]) -> Module:
     calls = {function.name: function for function in functions}
     texts = [function.text for function in functions]
     predict = _caller(model, calls, fields, public=True)
-    trace = _tracer(model, calls)
+    trace = _tracer(model, calls, fields)
     weights = [_weight(model, field) for field in fields.all()]
     has_weights = bool(weights)
     imports = frozenset().union(*(f.imports for f in functions))
@@ -145,31 +146,31 @@ def _caller(
         if dead and not is_last:
             lines.append(f"del {', '.join(dead)}")
     lines.append(f"return {', '.join(outputs)}")
-    lines = _unused(model, public=public) + lines
     gives = [ARRAY_TYPES[y.dtype] for y in model.graph.outputs]
-    head = definition(model.name, _signature(model, lines, public=public), gives)
+    head = definition(
+        model.name, _signature(model, lines, fields, public=public), gives
+    )
     if len(lines) > MOST_STATEMENTS:
         head = head.replace("(", "(  # noqa: PLR0915 - a table of contents\n", 1)
     body = "\n    ".join(lines)
     return f"{head}\n    {_summary(model, public=public)}\n    {body}\n"
 
 
-def _unused(model: Plan, *, public: bool) -> list[str]:
-    """Return the line that says which parameters of predict have no influence."""
-    names = [model.variables[x] for x in model.parameters if x in model.unread]
-    if not public or not names:
-        return []
-    return [f"del {', '.join(names)}  # the outputs don't depend on it"]
-
-
-def _signature(model: Plan, lines: Sequence[str], *, public: bool) -> list[str]:
-    signature = [
-        f"{model.variables[x]}: {ARRAY_TYPES[x.dtype]}"
-        for x in model.parameters
-        if public or x not in model.unread
-    ]
-    if any("weights" in line for line in lines):
-        signature.append("weights: Weights")
+def _signature(
+    model: Plan, lines: Sequence[str], fields: Fields, *, public: bool
+) -> list[str]:
+    """Return the parameters; unused ones of the public interface begin with ``_``."""
+    text = "\n".join(lines)
+    signature = []
+    for x in model.parameters:
+        name = model.variables[x]
+        if public and not re.search(rf"\b{name}\b", text):
+            name = f"_{name}"
+        if public or x not in model.unread:
+            signature.append(f"{name}: {ARRAY_TYPES[x.dtype]}")
+    if public and fields.all():
+        used = re.search(r"\bweights\b", text)
+        signature.append(f"{'' if used else '_'}weights: Weights")
     return signature
 
 
@@ -212,20 +213,20 @@ def _outline(model: Plan) -> str:
     return f"{taken} -> {gives}"
 
 
-def _tracer(model: Plan, functions: dict[str, Emitted]) -> str:
+def _tracer(model: Plan, functions: dict[str, Emitted], fields: Fields) -> str:
     """Return the function that yields what every stage gives."""
-    lines = _unused(model, public=True)
+    lines = []
     for stage, (variables, call, dead) in zip(
         model.stages, _calls(model, functions, "weights"), strict=True
     ):
         lines.append(f"{variables} = {call}")
         for index, variable in zip(stage.used, stage.variables, strict=True):
-            lines.append(f'yield "{result_name(stage.name, index)}", {variable}')
+            lines.append(f'yield ("{result_name(stage.name, index)}", {variable})')
         if dead:
             lines.append(f"del {', '.join(dead)}")
     if not model.stages:
         lines.append("yield from ()")
-    head = definition("stages", _signature(model, lines, public=True), [])
+    head = definition("stages", _signature(model, lines, fields, public=True), [])
     head = head.replace("-> tuple[]", "-> Iterator[tuple[str, NDArray[np.generic]]]")
     if len(lines) > MOST_STATEMENTS:
         head = head.replace("(", "(  # noqa: PLR0915 - a table of contents\n", 1)

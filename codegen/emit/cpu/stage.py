@@ -56,6 +56,7 @@ def stage_function(plan: Plan, stage: Stage, fields: Fields) -> Emitted:
     )
     results = _results(function, stage)
     function.line(f"return {', '.join(results)}")
+    function.prune()
     if re.search(r"\bn\b", "\n".join(function.lines)):
         head = "1" if stage.fixed else f"{function.batch_source()}.shape[0]"
         function.lines.insert(0, f"n = {head}")
