@@ -118,6 +118,7 @@ class _Builder:
         owners = []
         for layer in layers:
             if is_operation(layer):
+                owners.append(_operation(layer))
                 continue
             original = layer.registered_name.rpartition(">")[2]
             renamed = original if layer.class_name in MODELS and original else ""
@@ -209,6 +210,21 @@ class _Builder:
             name = prefix + name
         place = _Place(key, key if group is None else group)
         yield self.owner(class_name, name, config, place)
+
+
+def _operation(layer: LayerConfig) -> Owner:
+    """Return a bare operation, which owns nothing and isn't counted among layers."""
+    return Owner(
+        key=layer.name,
+        name=layer.name,
+        class_name=layer.class_name,
+        config=layer.config,
+        group="",
+        trainable=(),
+        fixed=(),
+        frozen=False,
+        parts=(),
+    )
 
 
 CELLS = {

@@ -143,7 +143,7 @@ class _Parser:
         if class_name not in MODELS and is_model(class_name, config):
             # A subclass that Keras itself rebuilds as a plain functional model.
             registered, class_name = registered or class_name, "Functional"
-        module = entry.get("module")
+        module = entry.get("module", _implied_module(entry, config))
         return LayerConfig(
             class_name=class_name,
             name=name,
@@ -288,6 +288,18 @@ def references(argument: Argument) -> Iterator[Ref]:
     elif isinstance(argument, (list, tuple)):
         for value in argument:
             yield from references(value)
+
+
+def _implied_module(entry: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Return the module of what Keras 3 wrote to HDF5, where it leaves modules out.
+
+    Layers have a dtype and can be trained; bare operations have neither.
+    """
+    nodes = entry.get("inbound_nodes")
+    is_keras3 = isinstance(nodes, list) and any(isinstance(n, Mapping) for n in nodes)
+    if is_keras3 and not {"dtype", "trainable"} & config.keys():
+        return OPERATION_MODULES[0]
+    return ""
 
 
 def _label(layer: LayerConfig) -> str:

@@ -13,6 +13,7 @@ import pytest
 from keras import layers
 
 from keramos.source import KerasFile, ModelConfig, Ref, parse_model, read
+from keramos.source.model_config import is_operation
 
 # Keras' own Variable.numpy() offends NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
@@ -229,7 +230,7 @@ def paths(
     model: Model, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Model]]:
     """Yield every layer of a Keras model with its path."""
-    for layer in model.layers:
+    for layer in getattr(model, "operations", model.layers):
         here = (*path, layer.name)
         yield here, layer
         if isinstance(layer, keras.Model):
@@ -260,12 +261,22 @@ def test_weights_come_in_the_order_of_keras(
     files = {form: saved(model, form, tmp_path) for form in FORMATS}
 
     for path, layer in paths(model):
-        expected = [np.asarray(weight) for weight in layer.weights]
+        expected = [np.asarray(weight) for weight in getattr(layer, "weights", [])]
         for form, file in files.items():
             stored = [tensor.array() for tensor in file.weights(path)]
             shapes = [tensor.shape for tensor in file.weights(path)]
             assert shapes == [array.shape for array in expected], (form, path)
             assert all(map(np.array_equal, stored, expected)), (form, path)
+
+
+@pytest.mark.parametrize("form", ["keras", "h5"])
+def test_operations_are_told_from_layers(tmp_path: Path, form: str) -> None:
+    x = keras.Input((3,))
+    model = keras.Model(x, layers.Add(name="layer")([keras.ops.add(x, x), x]))
+
+    parsed = saved(model, form, tmp_path).model.layers
+
+    assert [is_operation(layer) for layer in parsed] == [False, True, False]
 
 
 def test_state_of_training_is_ignored(tmp_path: Path) -> None:
