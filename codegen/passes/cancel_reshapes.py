@@ -50,8 +50,6 @@ def _joined(node: Node, primitive: Reshape, x: Value) -> tuple[Value, ...] | Non
     # The free dimensions of x must be those of its source, in their order.
     if None in primitive.shape and first.shape.count(None) != x.shape.count(None):
         return None
-    if None in primitive.shape and source.shape.count(None) != x.shape.count(None):
-        return None
     shape = node.specs[0].shape
     target = shape if _is_known(shape) else primitive.shape
     (y,) = apply(Reshape(target), source, origins=node.origins)

@@ -61,8 +61,7 @@ def _sunk(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         for x in inputs
     ]
     (y,) = apply(primitive, *before, origins=node.origins)
-    (y,) = (y,) if behind == _identity(behind) else apply(Transpose(behind), y)
-    return (y,) if y.spec == node.specs[0] else None
+    return (y,) if behind == _identity(behind) else apply(Transpose(behind), y)
 
 
 def _joined(node: Node, primitive: Transpose, x: Value) -> tuple[Value, ...] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from small_graphs import graph, lines, primitives, value, weight
+from small_graphs import assert_same, graph, lines, primitives, value, weight
 
 from keramos import ops
 from keramos.graph import apply
@@ -60,6 +60,27 @@ def test_a_flatten_in_each_time_step_goes_there_too() -> None:
         "%0: [?, 2] = Contract(x, dense/kernel)",
         "return y = %0",
     ]
+
+
+def test_an_axis_of_length_one_that_went_stays_away() -> None:
+    x = ops.reshape(value(5, 3, 1), (5, 3))
+
+    before = graph(ops.matmul(x, weight("dense/kernel", 3, 2)))
+    assert_same(before, cancel_reshapes(before))
+
+
+def test_an_axis_of_length_one_that_is_left_over_stays() -> None:
+    x = ops.reshape(value(3, 5, 1), (3, 5))
+    (y,) = apply(Contract((0,), (0,)), x, weight("dense/kernel", 3, 2))
+
+    assert lines(cancel_reshapes(graph(y))) == lines(graph(y))
+
+
+def test_free_dimensions_that_changed_places_stay() -> None:
+    (x,) = apply(Reshape((-1, None, 6)), value(None, None, 2, 3))
+    y = graph(ops.matmul(x, weight("dense/kernel", 6, 2)))
+
+    assert lines(cancel_reshapes(y)) == lines(y)
 
 
 def test_a_reshape_that_splits_what_is_summed_stays() -> None:

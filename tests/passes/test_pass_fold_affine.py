@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from small_graphs import array, graph, lines, value, weight
+import pytest
+from small_graphs import array, assert_same, graph, lines, value, weight
 
 from keramos import ops
 from keramos.expr import where
-from keramos.graph import Value, elementwise
+from keramos.graph import Value, apply, elementwise
 from keramos.passes.fold_affine import fold_affine
+from keramos.primitives import Contract, Map
 
 
 def conv(x: Value, filters: int, *, padding: str = "valid", groups: int = 1) -> Value:
@@ -142,3 +144,92 @@ def test_a_scale_of_a_scale_is_one_scale() -> None:
         "%0: [8, 4] = Map[add(mul(x0, x1), x2)](x, a/scale, a/bias)",
         "return y = %0",
     ]
+
+
+def test_an_activation_in_front_stays() -> None:
+    y = graph(conv(ops.relu(value(8, 8, 4) * weight("scale", 4)), 4))
+
+    assert lines(fold_affine(y)) == lines(y)
+
+
+def test_numbers_that_make_the_operand_larger_stay() -> None:
+    x = value(1, 4) * weight("scale", 3, 4)
+    (y,) = apply(Contract((0, 1), (0, 1)), x, weight("dense/kernel", 3, 4, 2))
+
+    assert lines(fold_affine(graph(y))) == lines(graph(y))
+
+
+def test_what_is_centred_first_is_not_turned_round_for_another_factor() -> None:
+    names = ("a/mean", "a/deviation", "b/scale")
+    y = elementwise(
+        lambda x, a, b, c: (x - a) / b * c, value(4), *(weight(n, 4) for n in names)
+    )
+
+    assert lines(fold_affine(graph(y))) == lines(graph(y))
+
+
+def affine(x: Value, *shape: int) -> Value:
+    """Return x by one number, less another, in Keras' way of writing it."""
+    a, b = weight("norm/a", *shape), weight("norm/b", *shape)
+    return elementwise(lambda x, a, b: b - x * a / 2, x, a, b)
+
+
+X, Z = value(3, 4, 5), value(4, 3, 8)
+CONTRACTIONS = [
+    (Contract((2,), (0,)), X, weight("w", 5, 2)),
+    (Contract((0,), (2,)), weight("w", 5, 2), X),
+    (Contract((1, 0), (0, 2)), X, weight("w", 4, 2, 3)),
+    (Contract((0, 2), (0, 1)), weight("w", 4, 2, 3), Z),
+    (Contract((2,), (1,), (1, 0), (2, 0)), X, weight("w", 3, 5, 4, 2)),
+    (Contract((1,), (2,), (2, 0), (0, 1)), weight("w", 3, 5, 4, 2), value(4, 3, 5)),
+]
+
+
+@pytest.mark.parametrize("case", CONTRACTIONS, ids=lambda case: str(case[0]))
+def test_contractions_mean_the_same_with_all_axes_scaled(
+    case: tuple[Contract, Value, Value],
+) -> None:
+    primitive, *operands = case
+    side = 0 if operands[0].constant is None else 1
+    shape = [d or 0 for d in operands[side].shape]
+    paired = [
+        primitive.a_contract + primitive.a_batch,
+        primitive.b_contract + primitive.b_batch,
+    ][side]
+    scaled = [d if axis in paired else 1 for axis, d in enumerate(shape)]
+    operands[side] = affine(operands[side], *scaled)
+    before = graph(*apply(primitive, *operands))
+
+    after = fold_affine(before)
+    assert isinstance(after.nodes[0].primitive, Contract)
+    assert_same(before, after)
+
+
+@pytest.mark.parametrize("case", CONTRACTIONS, ids=lambda case: str(case[0]))
+def test_contractions_mean_the_same_scaled_along_their_weights(
+    case: tuple[Contract, Value, Value],
+) -> None:
+    primitive, a, b = case
+    (y,) = apply(primitive, a, b)
+    weights, own = (
+        (b, primitive.b_contract) if a.constant is None else (a, primitive.a_contract)
+    )
+    kept = {d for axis, d in enumerate(weights.shape) if axis not in own}
+    before = graph(affine(y, *((d or 0) if d in kept else 1 for d in y.shape)))
+
+    after = fold_affine(before)
+    assert isinstance(after.nodes[-1].primitive, Map)
+    assert len(after.constants()) == 2
+    assert_same(before, after)
+
+
+@pytest.mark.parametrize(("groups", "filters"), [(1, 3), (2, 4), (2, 8), (4, 4)])
+def test_groups_of_channels_mean_the_same_scaled(groups: int, filters: int) -> None:
+    before = graph(
+        affine(conv(affine(value(5, 5, 4), 4), filters, groups=groups), filters)
+    )
+
+    after = fold_affine(before)
+    assert [type(node.primitive) for node in after.nodes] != []
+    assert len(after.nodes) == 2 + 1
+    assert_same(before, after)

@@ -87,3 +87,9 @@ def test_a_maximum_of_zeros_alone_is_zero() -> None:
     x = ops.pad(ops.relu(value(8, 8, 2)), AROUND)
 
     assert unchanged(ops.max_pool(x, 3))
+
+
+def test_a_maximum_of_what_may_be_negative_meets_the_zeros() -> None:
+    x = ops.pad(ops.minimum(value(8, 8, 2), 6.0), CLOSE)
+
+    assert unchanged(ops.max_pool(x, 3))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from small_graphs import graph, lines, value, weight
 
 from keramos import ops
-from keramos.graph import elementwise
+from keramos.expr import Expr, call, const, evaluate, operand, where
+from keramos.graph import elementwise, formula
+from keramos.passes.algebra import simplify, size
 from keramos.passes.fuse_maps import fuse_maps
 from keramos.passes.inline_numbers import inline_numbers
 
@@ -57,7 +61,7 @@ def test_a_truth_value_is_read_as_one() -> None:
 
 
 def test_a_truth_value_that_was_cast_is_a_number() -> None:
-    inside = ops.cast(ops.less(value(4), 1.0), "float32")
+    inside = elementwise("lt", value(4), 1.0, dtype="float32")
 
     assert lines(fuse_maps(graph(inside + inside * 2.0))) == [
         "%0: [4] = Map[add(where(lt(x0, 1), 1, 0), mul(where(lt(x0, 1), 1, 0), 2))](x)",
@@ -88,3 +92,35 @@ def test_single_numbers_become_literals_and_rows_lose_their_leading_axes() -> No
         "%1: [8, 8, 4] = Map[add(x0, x1)](%0, bias)",
         "return y = %1",
     ]
+
+
+def test_a_single_number_that_gives_the_rank_stays() -> None:
+    y = graph(value() * weight("scale", 1))
+
+    assert lines(inline_numbers(y)) == lines(y)
+
+
+V, W = operand(0), operand(1)
+SAME = [
+    V - 0,
+    0 - V,
+    0 + V,
+    V + 0,
+    V * 1,
+    1 * V,
+    V / 1,
+    1 / V,
+    call("neg", -V),
+    call("neg", call("abs", V)),
+    (V + (const(2) - 3)) * (const(1) / 4),
+    where(V < W, const(1) + 1, V * (const(3) - 2)),
+]
+
+
+@pytest.mark.parametrize("expr", SAME, ids=formula)
+def test_a_simpler_expression_means_the_same(expr: Expr) -> None:
+    numbers = [np.linspace(-2, 2, 9), np.linspace(3, -4, 9)]
+
+    simple = simplify(expr)
+    assert size(simple) <= size(expr)
+    np.testing.assert_array_equal(evaluate(simple, numbers), evaluate(expr, numbers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies_graphs import LENGTHS, graphs, inputs_for
 
@@ -50,6 +50,7 @@ NEIGHBOURS = {
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
+@settings(max_examples=4 * settings().max_examples)
 @given(data=st.data(), length=st.sampled_from(LENGTHS))
 def test_a_pass_keeps_the_meaning_of_what_it_looks_for(
     name: str, data: st.DataObject, length: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_graphs import array, graph, lines, primitives, value, weight
+from small_graphs import array, assert_same, graph, lines, primitives, value, weight
 
 from keramos import ops
 from keramos.expr import call, const, operand
@@ -69,6 +69,12 @@ def test_an_identity_goes(primitive: Primitive) -> None:
 @pytest.mark.parametrize("primitive", SOMETHING, ids=str)
 def test_what_is_no_identity_stays(primitive: Primitive) -> None:
     (y,) = apply(primitive, value(None, 4))
+
+    assert len(remove_identities(graph(y)).nodes) == 1
+
+
+def test_free_dimensions_that_change_places_are_no_identity() -> None:
+    (y,) = apply(Reshape((-1, None)), value(None, None))
 
     assert len(remove_identities(graph(y)).nodes) == 1
 
@@ -167,6 +173,15 @@ def test_a_concat_of_concats_along_the_same_axis_is_one() -> None:
     ]
 
 
+def test_a_concat_along_another_axis_stays() -> None:
+    joined = ops.concatenate([value(4, 4, name="a"), value(4, 4, name="b")], 0)
+    before = graph(ops.concatenate([joined, joined], 1))
+    wider = graph(ops.concatenate([joined, value(8, 4, name="c")], 1))
+
+    assert lines(merge_movements(before)) == lines(before)
+    assert lines(merge_movements(wider)) == lines(wider)
+
+
 def test_a_concat_that_is_read_twice_stays() -> None:
     joined = ops.concatenate([value(4, name="a"), value(4, name="b")])
     before = graph(joined, ops.concatenate([joined, joined]))
@@ -196,6 +211,35 @@ def test_summed_axes_are_in_the_order_of_the_value() -> None:
 
     assert primitives(order_contractions(graph(y))) == [
         Contract(a_contract=(0, 2), b_contract=(0, 1), a_batch=(), b_batch=())
+    ]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (Contract((1, 0), (1, 2)), weight("w", 5, 4, 2), value(3, 4, 5)),
+        (Contract((2,), (0,), (0, 1), (2, 1)), value(3, 4, 5), weight("w", 5, 4, 3)),
+        (Contract((0,), (2,), (2, 1), (0, 1)), weight("w", 5, 4, 3), value(3, 4, 5)),
+    ],
+    ids=lambda case: str(case[0]),
+)
+def test_ordered_contractions_mean_the_same(
+    case: tuple[Contract, Value, Value],
+) -> None:
+    primitive, *operands = case
+    before = graph(*apply(primitive, *operands))
+
+    after = order_contractions(before)
+    assert str(after) != str(before)
+    assert_same(before, after)
+
+
+def test_weights_in_front_are_ordered_like_the_value() -> None:
+    w = weight("w", 4, 5, 2)
+    (y,) = apply(Contract((0, 1), (2, 1)), w, value(3, 5, 4))
+
+    assert primitives(order_contractions(graph(y))) == [
+        Contract(a_contract=(0, 1), b_contract=(1, 2), a_batch=(), b_batch=())
     ]
 
 
