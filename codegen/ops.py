@@ -117,6 +117,7 @@ __all__ = [
     "not_equal",
     "one_hot",
     "pad",
+    "positions",
     "power",
     "prod",
     "reciprocal",
@@ -673,9 +674,7 @@ def sparsemax(x: Value, axis: int = -1) -> Value:
     # counted themselves and each other as halves.
     share = elementwise(lambda k, place: k - place + 0.5, size, larger)
     total = sum(where(support, z * share, 0.0), axis=last, keepdims=True)
-    y = elementwise(
-        lambda v, s, k: call("max", v - (s - 1.0) / k, 0.0), z, total, size
-    )
+    y = elementwise(lambda v, s, k: call("max", v - (s - 1.0) / k, 0.0), z, total, size)
     return swap_axes(y, axis, last)
 
 
@@ -1184,3 +1183,23 @@ def _closed(
     names = tuple(str(i) for i in range(len(results)))
     body = Graph((*inputs, *(p for p, _ in pairs)), results, names)
     return body, tuple(x for _, x in pairs)
+
+
+def positions(x: Value, axis: int) -> Value:
+    """Return 0, 1, 2... as many as *axis* of x is long, also where that is free."""
+    (axis,) = _axes(axis, x)
+    size = x.shape[axis]
+    if size is not None:
+        return arange(size)
+    others = [a for a in range(len(x.shape)) if a != axis]
+    line = x
+    for a in reversed(others):
+        line = take(line, literal(np.zeros((), np.int32)), a)
+
+    def step(element: Value, count: Value) -> tuple[list[Value], list[Value]]:
+        # The element is read for its being there: adding 0 or 1 keeps a NaN out.
+        one = elementwise(lambda v: choose(call("eq", v, v), 1.0, 1.0), element)
+        return [count + one], [count]
+
+    (counts,), _ = scan(step, [line], [zeros(())])
+    return cast(counts, "int32")
