@@ -166,7 +166,8 @@ class Conv:
         for tap in itertools.product(*map(range, window)):
             part = x[_tap(tap, self.dilation, self.strides, counts)]
             if groups == 1:
-                y[..., 0, :] += part[..., 0, :] @ kernel[tap][:, 0]
+                pixels = part.reshape(math.prod(part.shape[:-1]), part.shape[-1])
+                y += (pixels @ kernel[tap][:, 0]).reshape(y.shape)
             elif kernel.shape[rank] == 1:
                 y += part * kernel[tap][0]
             else:
