@@ -17,6 +17,7 @@ from keramos.source.json_text import parse_object
 from keramos.source.keras_js import BEGINNING, keras_js_model
 from keramos.source.layer_tree import Owner, model_tree
 from keramos.source.model_config import parse_model
+from keramos.source.numpy_archive import NumpyArchive
 from keramos.source.old_weights import keras1_variables, modernised
 from keramos.source.topology import LayerConfig, ModelConfig
 from keramos.source.translation import speaks_keras1, translated
@@ -137,11 +138,8 @@ def _archive(path: Path, other: Path | None) -> tuple[_Architecture, _Weights]:
         source = Hdf5Source(path.name, members.opened(archive.WEIGHTS))
         return architecture, _by_group(archive.archive_groups(source), ())
     if archive.NUMPY_WEIGHTS in names:
-        raise CompileError.at(
-            path.name,
-            f"its {archive.NUMPY_WEIGHTS} is a Python pickle, which is never executed",
-            SAVE_WHOLE,
-        )
+        arrays = NumpyArchive(path.name, members.opened(archive.NUMPY_WEIGHTS))
+        return architecture, _by_group(arrays.groups(), ())
     raise CompileError.at(path.name, f"holds no {archive.WEIGHTS}", SAVE_WHOLE)
 
 

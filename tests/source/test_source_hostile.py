@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -399,14 +399,75 @@ def test_a_damaged_member_is_noticed(tmp_path: Path) -> None:
     assert refusal(path).startswith("m.keras: model.weights.h5 is damaged: Bad CRC-32")
 
 
-def test_pickled_weights_are_never_loaded(tmp_path: Path) -> None:
-    members = {name: MEMBERS[name] for name in ("config__json", "metadata__json")}
-    path = archive(tmp_path / "m.keras", **members, model__weights__npz=b"x")
+class Touch:
+    """What creates a file when it is unpickled."""
 
-    assert refusal(path) == (
-        "m.keras: its model.weights.npz is a Python pickle, which is never executed"
-        f" ({SAVE_WHOLE})"
+    def __init__(self, path: Path) -> None:
+        """Create *path*."""
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+        """Return the call that unpickling makes."""
+        return Path.touch, (self.path,)
+
+
+def numpy_weights(content: object) -> bytes:
+    """Return a ``.npz`` whose layer holds *content*."""
+    member, data = io.BytesIO(), io.BytesIO()
+    np.save(member, np.array(content, dtype=object))
+    with zipfile.ZipFile(data, "w") as file:
+        file.writestr("layers/dense.npy", member.getvalue())
+    return data.getvalue()
+
+
+def with_numpy_weights(path: Path, content: bytes) -> Path:
+    """Write an archive with *content* for weights."""
+    members = {name: MEMBERS[name] for name in ("config__json", "metadata__json")}
+    return archive(path, **members, model__weights__npz=content)
+
+
+def test_pickled_weights_are_read_without_unpickling(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    (_, kernel), (_, bias) = dense_arrays("a")
+    content = numpy_weights({"0": kernel, "1": bias, "evil": Touch(touched)})
+
+    line = refusal(with_numpy_weights(tmp_path / "m.keras", content))
+
+    assert line.startswith(
+        "m.keras: its NumPy weights 'layers/dense.npy' aren't plain arrays"
     )
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_pickled_arrays_are_read(tmp_path: Path, order: Literal["C", "F"]) -> None:
+    (_, kernel), (_, bias) = dense_arrays("a")
+    content = numpy_weights({"0": np.array(kernel, order=order), "1": bias})
+
+    file = read(with_numpy_weights(tmp_path / "m.keras", content))
+
+    assert np.array_equal(file.weights(("a",))[0].array(), kernel)
+
+
+@given(st.data())
+def test_damaged_pickles_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    plain = pickle.dumps(np.array({"0": np.ones(3)}, dtype=object))
+    content = bytearray(plain)
+    for _ in range(3):
+        position = data.draw(st.integers(0, len(content) - 1))
+        content[position] = data.draw(st.integers(0, 255))
+    weights = io.BytesIO()
+    with zipfile.ZipFile(weights, "w") as file:
+        file.writestr("layers/dense.npy", b"\x93NUMPY\n" + content)
+    path = tmp_path_factory.mktemp("damaged") / "m.keras"
+
+    with suppress(CompileError):
+        for tensor in read(with_numpy_weights(path, weights.getvalue())).weights(
+            ("a",)
+        ):
+            tensor.array()
 
 
 @pytest.mark.parametrize("shard", ["../w.h5", "/w.h5", "", 3, "missing.h5"])

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.saving import saving_lib
 
 from keramos.source import KerasFile, ModelConfig, Ref, parse_model, read
 from keramos.source.model_config import is_operation
@@ -19,7 +20,10 @@ from keramos.source.model_config import is_operation
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
 
 Model = Any  # Keras has no types
-FORMATS = ("keras", "h5", "directory", "json and .weights.h5", "json and .h5", "shards")
+FORMATS = (
+    *("keras", "h5", "directory", "numpy"),
+    *("json and .weights.h5", "json and .h5", "shards"),
+)
 
 
 def digits() -> Model:
@@ -193,6 +197,10 @@ def saved(model: Model, form: str, folder: Path) -> KerasFile:
         case "keras" | "h5":
             path = folder / f"model.{form}"
             model.save(path)
+            return read(path)
+        case "numpy":
+            path = folder / "numpy.keras"
+            saving_lib.save_model(model, path, weights_format="npz")
             return read(path)
         case "directory":
             model.save(folder / "model.keras")
