@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,11 +121,22 @@ def keras_models(
     keras.utils.clear_session(free_memory=False)
     is_sequential = draw(st.booleans()) if sequential is None else sequential
     count = draw(st.integers(1, most_layers))
-    model = _sequential(draw, count) if is_sequential else _functional(draw, count)
+    with _random_untouched():
+        model = _sequential(draw, count) if is_sequential else _functional(draw, count)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     randomise(model, rng)
     n = draw(st.integers(1, 3))
     return Drawn(model, tuple(_batch(tensor, n, rng) for tensor in model.inputs))
+
+
+@contextmanager
+def _random_untouched() -> Iterator[None]:
+    """Leave the module random as it was: the seeds that Keras draws are never used."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _sequential(draw: Draw, count: int) -> KerasObject:
@@ -160,7 +173,9 @@ def _functional(draw: Draw, count: int) -> KerasObject:
     extra = draw(st.sampled_from(made))
     if draw(st.booleans()) and all(extra is not y for y in outputs):
         outputs.append(extra)
-    return keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs)
+    return keras.Model(
+        *(each[0] if len(each) == 1 else each for each in (inputs, outputs))
+    )
 
 
 def _step(
