@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from keramos.emit.glsl import fragment, title
 from keramos.graph import Graph, Value
 from keramos.plan.gl import GlPlan, Loop, Stage, Tensor, plan
-from keramos.plan.layout import Limits, canonical, packing
+from keramos.plan.layout import LANES, Limits, canonical, packing
 from keramos.runtime_min import vendored
 from keramos.text import identifier, unique
 
@@ -41,11 +42,17 @@ def emit_gl(
     stored = _stored(gl, names)
     known = {value.constant.stored for value in names if value.constant is not None}
     extra = {
-        stored[c.value]: c.value
-        for c in gl.constants
-        if c.value.constant is not None and c.value.constant.stored not in known
+        stored[value]: value
+        for value in _values(gl)
+        if value.constant is not None and value.constant.stored not in known
     }
     return GlFiles(files(gl, stored), extra, gl)
+
+
+def _values(gl: GlPlan) -> list[Value]:
+    """Return every constant that the plan reads, from textures or uniform blocks."""
+    uniform = [s.uniform.value for s in gl.stages if s.uniform is not None]
+    return [*(c.value for c in gl.constants), *uniform]
 
 
 def _stored(gl: GlPlan, names: Mapping[Value, str]) -> dict[Value, str]:
@@ -60,7 +67,7 @@ def _stored(gl: GlPlan, names: Mapping[Value, str]) -> dict[Value, str]:
     }
     result: dict[Value, str] = {}
     taken = list(names.values())
-    for value in (c.value for c in gl.constants):
+    for value in _values(gl):
         if value.constant is None:
             continue
         content = value.constant.stored
@@ -123,6 +130,7 @@ def _document(
             "texture_size": gl.limits.texture_size,
             "layers": gl.limits.layers,
             "draw_buffers": gl.limits.draw_buffers,
+            "uniform_block": gl.limits.uniform_block,
         },
         "texture_bytes": gl.texture_bytes,
         "textures": [[t.width, t.height, t.layers] for t in gl.textures],
@@ -134,13 +142,17 @@ def _document(
             }
             for constant in gl.constants
         ],
+        "buffers": [_buffer(stage, names) for stage in _uniform_stages(gl)],
         "inputs": [_port(gl, tensor) for tensor in gl.inputs],
         "outputs": [_port(gl, tensor) for tensor in gl.outputs],
         "programs": [
             {
                 "file": f"{label}.frag",
                 "samplers": len(users[text].operands),
-                "outputs": users[text].group,
+                "outputs": users[text].group * users[text].pixels,
+                "blocks": (
+                    0 if (weights := users[text].uniform) is None else weights.chunks
+                ),
             }
             for text, label in programs.items()
         ],
@@ -165,9 +177,45 @@ def _stage(
         "draws": [list(draw) for draw in stage.draws()],
         **_port(gl, stage.output),
     }
+    if stage.uniform is not None:
+        buffer = _uniform_stages(gl).index(stage)
+        entry["buffer"] = buffer
     if stage.origins:
         entry["origins"] = [list(origin) for origin in stage.origins]
     return entry
+
+
+def _uniform_stages(gl: GlPlan) -> list[Stage]:
+    return [stage for stage in gl.stages if stage.uniform is not None]
+
+
+def _buffer(stage: Stage, names: Mapping[Value, str]) -> dict[str, Any]:
+    """Return how a kernel fills a uniform buffer, and the bytes of each block.
+
+    The blocks of one draw follow each other; so do the draws.
+    """
+    weights = stage.uniform
+    if weights is None:
+        raise TypeError("the stage has no uniform weights")
+    *window, depth, filters = (d or 0 for d in weights.value.shape)
+    taps = math.prod(window)
+    groups = len(stage.draws())
+    channels = 1 if weights.depthwise else weights.chunk_blocks * LANES
+    split = [weights.taps, weights.chunks, channels, groups, stage.group, LANES]
+    return {
+        "tensor": names[weights.value],
+        "block": weights.vectors(stage.group) * LANES * 4,
+        "blocks": weights.chunks,
+        "view": [taps, depth, filters],
+        "padded": [
+            weights.taps,
+            weights.chunks * channels,
+            groups * stage.group * LANES,
+        ],
+        "split": split,
+        "order": [3, 1, 0, 2, 4, 5],
+        "size": [1, 1, math.prod(split) // LANES, LANES],
+    }
 
 
 def _loop(

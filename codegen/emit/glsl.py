@@ -39,7 +39,16 @@ precision highp sampler2DArray;
 """
 
 # Bodies that define value() for one block take their main function from lib/each.
-OWN_MAIN = frozenset({"conv", "contract", "depthwise"})
+OWN_MAIN = frozenset(
+    {
+        "conv",
+        "conv_rows",
+        "conv_uniform",
+        "contract",
+        "depthwise",
+        "depthwise_uniform",
+    }
+)
 # Families whose value() is written out for the stage, without a body of their own.
 GENERATED = frozenset({"map", "move"})
 LIBRARY = (
@@ -152,6 +161,8 @@ def _convolution(stage: Stage, conv: Conv, sizes: dict[str, int]) -> str:
     sizes |= _triples("UP", conv.input_dilation, 1)
     if stage.family == "conv":
         sizes["IN_BLOCKS"] = -(-depth // LANES)
+    if stage.uniform is not None:
+        sizes["CHUNK_BLOCKS"] = stage.uniform.chunk_blocks
     if stage.family == "grouped":
         sizes |= {"DEPTH": depth, "FILTERS": filters // conv.groups}
     return _integers(sizes)
@@ -233,19 +244,54 @@ def _interpolation(stage: Stage, resize: Resize, sizes: dict[str, int]) -> str:
 
 
 def _uniforms(stage: Stage) -> str:
-    count = len(stage.operands)
-    samplers = "".join(f"uniform sampler2DArray t{k};\n" for k in range(count))
+    samplers = "".join(
+        f"uniform sampler2DArray t{k};\n" for k in range(len(stage.operands))
+    )
     layers = stage.output.layout.layers
-    first = "uniform int first;\n" if layers > stage.group else "const int first = 0;\n"
+    draws = layers > stage.group * stage.pixels
+    first = "uniform int first;\n" if draws else "const int first = 0;\n"
     if any(tensor.moment is not None for tensor in stage.operands):
         first += "uniform int moment;\n"
     if stage.origins:
         first += "uniform ivec2 origin;\n"
     outputs = "".join(
-        f"layout(location = {q}) out vec4 o{q};\n" for q in range(stage.group)
+        f"layout(location = {k}) out vec4 o{k};\n"
+        for k in range(stage.group * stage.pixels)
     )
-    each = " ".join(f"F({q}, r{q}, o{q})" for q in range(stage.group))
-    return f"{samplers}{first}{outputs}#define EACH_BLOCK(F) {each}\n"
+    return f"{samplers}{first}{outputs}{_repetitions(stage)}"
+
+
+def _repetitions(stage: Stage) -> str:
+    """Return the macros that repeat a line for each result of a fragment."""
+    group, pixels = range(stage.group), range(stage.pixels)
+    if stage.family == "conv_rows":
+        cells = " ".join(
+            f"F({p}, {q}, r{p}{q}, o{p * stage.group + q})"
+            for p in pixels
+            for q in group
+        )
+        near = " ".join(f"F({p}, x{p}, s{p})" for p in pixels)
+        lines = [f"#define EACH_CELL(F) {cells}", f"#define EACH_PIXEL(F) {near}"]
+        lines += [
+            f"#define CELLS_{q}(F) " + " ".join(f"F(x{p}, r{p}{q})" for p in pixels)
+            for q in group
+        ]
+        columns = " ".join(f"F({q}, CELLS_{q})" for q in group)
+        return "\n".join([*lines, f"#define EACH_COLUMN(F) {columns}\n"])
+    each = " ".join(f"F({q}, r{q}, o{q})" for q in group)
+    text = f"#define EACH_BLOCK(F) {each}\n"
+    if stage.uniform is None:
+        return text
+    chunks = range(stage.uniform.chunks)
+    size = stage.uniform.vectors(stage.group)
+    weights = " ".join(f"F({q}, r{q}, k)" for q in group)
+    lines = [f"layout(std140) uniform K{j} {{ vec4 k{j}[{size}]; }};" for j in chunks]
+    lines += [
+        f"const int BLOCKS = {stage.group};",
+        f"#define EACH_WEIGHT(F, k) {weights}",
+        "#define EACH_CHUNK(F) " + " ".join(f"F({j}, k{j})" for j in chunks),
+    ]
+    return text + "\n".join(lines) + "\n"
 
 
 def coordinate(layout: Layout, place: str, names: Sequence[str]) -> str:
@@ -314,7 +360,7 @@ def _locate(layout: Layout, *, shifted: bool) -> str:
 
 def _first_block(stage: Stage) -> str:
     primitive = stage.node.primitive
-    if stage.family != "conv" or not isinstance(primitive, Conv):
+    if stage.family not in ("conv", "conv_rows") or not isinstance(primitive, Conv):
         return ""
     text = "0"
     if primitive.groups > 1:
@@ -334,7 +380,7 @@ def _finish(stage: Stage) -> str:
     if node.epilogue is not None:
         names = ["r"]
         for number, extra in enumerate(node.extras):
-            index = len(node.operands) + number
+            index = stage.operand(len(node.operands) + number)
             fetched = _fetch(index, extra.shape, stage)
             lines.append(f"    vec4 e{number} = {fetched};")
             names.append(f"e{number}")

@@ -22,10 +22,11 @@ from keramos.plan.layout import (
     DoesNotFitError,
     Layout,
     Limits,
+    blocks,
     canonical,
     image,
-    matrix,
     reinterpret,
+    rows,
     sequence,
     table,
 )
@@ -53,13 +54,19 @@ from keramos.primitives import (
 from keramos.text import identifier, unique
 
 BYTES_PER_TEXEL = 16
-# An image with fewer pixels is stored as a matrix: one draw instead of many tiny ones.
-SMALL_IMAGE = 16
 IMAGE_RANK = 3
 # A pooled texture may be this much larger than a tenant needs.
 WASTE = 1.25
 UNLIMITED = Limits(texture_size=1 << 30, layers=1 << 30)
 NO_OFFSET = (0, 0, 0, 0, 0)
+# From this many pixels on, a draw per group of channel blocks keeps a device busy.
+LARGE_IMAGE = 2048
+# So many fragments do: below that, more work for each costs time.
+BUSY = 1500
+# More draw buffers than this gain nothing once the weights cost no texel fetches.
+UNIFORM_GROUP = 4
+# Offsets into uniform buffers are multiples of 256 bytes: so many four-vectors.
+ALIGNMENT = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,11 +103,33 @@ class ConstantTensor:
     view: tuple[int, int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class UniformWeights:
+    """A kernel in uniform blocks, the same for all fragments of a draw.
+
+    Each draw binds the *chunks* blocks of its group of filters; a block holds
+    ``(tap, channel of the chunk, block of the group)`` for *chunk_blocks* blocks of
+    input channels. *taps* are padded where blocks must start at multiples of 256 bytes.
+    """
+
+    value: Value
+    taps: int
+    chunks: int
+    chunk_blocks: int
+    depthwise: bool
+
+    def vectors(self, group: int) -> int:
+        """Return the four-vectors of one uniform block."""
+        channels = 1 if self.depthwise else self.chunk_blocks * LANES
+        return self.taps * channels * group
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
     """One node: a program, run once per *group* of the output's layers.
 
-    *operands* belong to the node's inputs, in order. In a loop the output may be one
+    *operands* belong to the node's inputs, in order, but for a kernel in *uniform*
+    blocks. In a loop the output may be one
     step of a sequence: *origins* are then where each step's texels start, as
     ``(x, y, layer)``.
     """
@@ -112,14 +141,25 @@ class Stage:
     output: Tensor
     group: int
     origins: tuple[tuple[int, int, int], ...] = ()
+    uniform: UniformWeights | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Return how many neighbours along w one fragment computes."""
+        return self.output.layout.pixels if self.family == "conv_rows" else 1
+
+    def operand(self, index: int) -> int:
+        """Return which operand belongs to input *index* of the node."""
+        return index - (self.uniform is not None and index > 1)
 
     def draws(self) -> tuple[tuple[int, int], ...]:
         """Return the first layer and the number of layers of each draw."""
         layers, run = self.output.layout.layers, self.output.layout.group
+        step = min(self.group, run)
         return tuple(
-            (start + offset, min(self.group, run - offset))
-            for start in range(0, layers, run)
-            for offset in range(0, run, self.group)
+            (start + offset, min(step, run - offset) * self.pixels)
+            for start in range(0, layers, run * self.pixels)
+            for offset in range(0, run, step)
         )
 
 
@@ -290,6 +330,33 @@ def _names(graph: Graph, prepared: Prepared) -> dict[Node, str]:
     return names
 
 
+def _uniform(
+    kernel: Value, group: int, depthwise: bool, limits: Limits  # noqa: FBT001
+) -> UniformWeights | None:
+    """Return how a kernel is cut into uniform blocks; None where they are too few."""
+    *window, depth, _ = (d or 0 for d in kernel.shape)
+    taps = math.prod(window)
+    room = limits.uniform_block // BYTES_PER_TEXEL // group
+    if depthwise:
+        unit = ALIGNMENT // math.gcd(ALIGNMENT, group)
+        padded = -(-taps // unit) * unit
+        fits = padded <= room
+        return UniformWeights(kernel, padded, 1, 1, depthwise=True) if fits else None
+    unit = ALIGNMENT // math.gcd(ALIGNMENT, LANES * group)
+    padded = -(-taps // unit) * unit
+    total = -(-depth // LANES)
+    most = room // (padded * LANES)
+    if most == 0 or -(-total // most) > limits.uniform_blocks:
+        return None
+    chunks = -(-total // most)
+    return UniformWeights(kernel, padded, chunks, -(-total // chunks), depthwise=False)
+
+
+def _has_stage(node: Node) -> bool:
+    """Return whether *node* writes its result, rather than being a view."""
+    return node.epilogue is not None or not isinstance(node.primitive, Reshape | Slice)
+
+
 def _identity(value: Value, node: Node) -> Node:
     return Node(Map(operand(0), value.dtype), (value,), (value.spec,), node.origins)
 
@@ -352,6 +419,7 @@ class _Builder:
         self.constants: dict[tuple[Constant, str], ConstantTensor] = {}
         self.steps: list[Step] = []
         self.sequences: dict[int, Layout] = {}
+        self.targets: dict[Node, Tensor] = {}
         self.problems: list[Problem] = []
         self.homes = 0
 
@@ -400,14 +468,11 @@ class _Builder:
 
     def tensor(self, label: str, shape: Shape) -> Tensor:
         """Return a batched tensor in the layout that suits its shape."""
-        d, h, w, _ = canonical(shape)
-        wide = len(shape) >= IMAGE_RANK and d * h * w >= SMALL_IMAGE
-        arrange = image if wide else matrix
         try:
-            layout = arrange(shape, batch=self.batch, limits=self.limits)
+            layout = _arrange(shape, self.batch, self.limits)
         except DoesNotFitError:
             self.too_large(label, shape)
-            layout = arrange(shape, batch=self.batch, limits=UNLIMITED)
+            layout = _arrange(shape, self.batch, UNLIMITED)
         return Tensor(shape, layout, self.home())
 
     def too_large(self, label: str, shape: Shape) -> None:
@@ -439,7 +504,9 @@ class _Builder:
         if view is not None:
             self.tensors[node, 0] = view
             return
-        output = self.tensor(self.label(node), node.specs[0].shape)
+        output = self.targets.get(node)
+        if output is None:
+            output = self.tensor(self.label(node), node.specs[0].shape)
         self.tensors[node, 0] = output
         self.stage(node, self.names.get(node, "stage"), output)
 
@@ -457,14 +524,39 @@ class _Builder:
             problem = Problem(f"{self.where}: {self.label(node)}", str(error))
             self.problems.append(problem)
             return
-        operands = tuple(self.operand(node, index) for index in range(len(node.inputs)))
         group = min(self.limits.draw_buffers, output.layout.group)
-        if kind == "conv" and isinstance(node.primitive, Conv):
+        uniform = None
+        if isinstance(node.primitive, Conv):
+            kind, group, uniform = self.kernel(node, node.primitive, kind, output)
+        operands = tuple(
+            self.operand(node, index)
+            for index in range(len(node.inputs))
+            if uniform is None or index != 1
+        )
+        self.steps.append(
+            Stage(name, kind, node, operands, output, group, origins, uniform)
+        )
+
+    def kernel(
+        self, node: Node, conv: Conv, kind: str, output: Tensor
+    ) -> tuple[str, int, UniformWeights | None]:
+        """Return the family of a convolution, its group, and weights in uniforms."""
+        layout = output.layout
+        group = min(self.limits.draw_buffers, layout.group)
+        if kind == "conv" and conv.groups > 1:
             # The blocks of one draw read the same group of input channels.
-            per_group = output.layout.channels // node.primitive.groups // LANES
-            if node.primitive.groups > 1:
-                group = math.gcd(group, per_group)
-        self.steps.append(Stage(name, kind, node, operands, output, group, origins))
+            return kind, math.gcd(group, layout.channels // conv.groups // LANES), None
+        if layout.pixels > 1:
+            return ("conv_rows" if kind == "conv" else kind), group, None
+        whole = layout.group == layout.extents[B]
+        area = layout.width * layout.height
+        if kind in ("conv", "depthwise") and whole and area >= LARGE_IMAGE:
+            depthwise = kind == "depthwise"
+            group = min(group, UNIFORM_GROUP)
+            weights = _uniform(node.inputs[1], group, depthwise, self.limits)
+            if weights is not None:
+                return f"{kind}_uniform", group, weights
+        return kind, min(self.limits.draw_buffers, layout.group), None
 
     def view(self, node: Node) -> Tensor | None:
         """Return the result as a view of the operand, or None where it isn't one."""
@@ -492,9 +584,11 @@ class _Builder:
         steps = node.inputs[0].shape[0] or 0
         pairs, known = self.enter(node, scan, scan.body, name)
         outside, self.steps = self.steps, []
-        results = self.body(_with_constants(scan.body, known), name)
-        for (_, second), y in zip(pairs, results, strict=False):
-            self.stage(_identity(y, node), f"{name}_next", second)
+        states = [second for _, second in pairs]
+        results = self.body(_with_constants(scan.body, known), name, states)
+        for second, y in zip(states, results, strict=False):
+            if self.tensors.get(_key(y)) is not second:
+                self.stage(_identity(y, node), f"{name}_next", second)
         written = [
             (k, y)
             for k, y in enumerate(results[scan.states :])
@@ -556,9 +650,15 @@ class _Builder:
             self.visit(column.node)
         return column
 
-    def body(self, body: Graph, name: str) -> list[Value]:
-        """Visit the nodes of a Scan's body; return its results."""
+    def body(self, body: Graph, name: str, states: Sequence[Tensor]) -> list[Value]:
+        """Visit the nodes of a Scan's body; return its results.
+
+        Nodes that give the next *states* write them where they belong.
+        """
         prepared = prepare(body)
+        for y, state in zip(prepared.graph.outputs, states, strict=False):
+            if y.node is not None and _has_stage(y.node):
+                self.targets.setdefault(y.node, state)
         labels = _names(body, prepared)
         self.names |= {node: f"{name}_{label}" for node, label in labels.items()}
         for node in prepared.graph.nodes:
@@ -623,6 +723,41 @@ class _Builder:
             tensor = Tensor(value.shape, layout, self.home(), batched=False)
             self.constants[key] = ConstantTensor(tensor, value, view)
         return self.constants[key].tensor
+
+
+def _arrange(shape: Shape, batch: int, limits: Limits) -> Layout:
+    """Return the layout of a computed tensor.
+
+    Large images have a layer per channel block. Everything else has rows, in which one
+    fragment computes as many pixels and blocks as keep the device busy.
+    """
+    d, h, w, c = canonical(shape)
+    area = batch * d * h * w
+    if len(shape) >= IMAGE_RANK and area >= LARGE_IMAGE:
+        return image(shape, batch=batch, limits=limits)
+    pixels, group = _blocking(area, w, blocks(c), limits)
+    return rows(shape, batch=batch, limits=limits, pixels=pixels, group=group)
+
+
+def _blocking(area: int, width: int, count: int, limits: Limits) -> tuple[int, int]:
+    """Return how many pixels and channel blocks one fragment computes.
+
+    A step of a matrix product fetches a texel per pixel and four per block. Fragments
+    cost that, but never less than as many as it takes to keep the device busy.
+    """
+
+    def cost(choice: tuple[int, int]) -> float:
+        pixels, group = choice
+        fragments = area * count / (pixels * group)
+        return (pixels + LANES * group) * max(fragments, BUSY)
+
+    choices = [
+        (pixels, group)
+        for pixels in (1, 2, 4, 8)
+        for group in (1, 2, 4, 8)
+        if pixels * group <= limits.draw_buffers and pixels <= width and group <= count
+    ]
+    return min(choices, key=cost)
 
 
 def _operand_table(shape: Shape, *, limits: Limits) -> Layout:

@@ -34,11 +34,18 @@ AXIS_NAMES = ("n", "d", "h", "w", "b")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a device allows; *layers* is MAX_ARRAY_TEXTURE_LAYERS."""
+    """What a device allows; the defaults are what every WebGL 2 device promises.
+
+    *layers* is MAX_ARRAY_TEXTURE_LAYERS, *uniform_block* the bytes of one uniform
+    block, *uniform_blocks* how many a program may use: more compile slowly. (The
+    promise for *texture_size* is 2048; no device with less than 4096 is known.)
+    """
 
     texture_size: int = 4096
     layers: int = 256
     draw_buffers: int = 4
+    uniform_block: int = 16384
+    uniform_blocks: int = 4
 
     def room(self, place: Place) -> int:
         """Return how many positions *place* has."""
@@ -99,6 +106,15 @@ class Layout:
         if not layers or layers[-1].axis != B or layers[-1].divisor != 1:
             return 1
         return layers[-1].radix
+
+    @property
+    def pixels(self) -> int:
+        """Return how many neighbours along w lie in layers around a group's blocks."""
+        layers = [digit for digit in self.digits if digit.place == "layer"]
+        outer = layers[:-1] if self.group > 1 else layers
+        if not outer or outer[-1].axis != W or outer[-1].divisor != 1:
+            return 1
+        return outer[-1].radix
 
     def axis_digits(self, axis: int) -> list[Digit]:
         """Return the digits of *axis*, the most significant first."""
@@ -212,19 +228,27 @@ def image(shape: Shape, *, batch: int, limits: Limits) -> Layout:
     return arrange(extents, c, places=places, limits=limits)
 
 
-def matrix(shape: Shape, *, batch: int, limits: Limits) -> Layout:
-    """Return x = b_high, y = (n, d, h, w), layer = b_low.
+def rows(
+    shape: Shape, *, batch: int, limits: Limits, pixels: int = 1, group: int = 1
+) -> Layout:
+    """Return x = b_high, y = (n, d, h, w_high), layer = (w_low, b_low).
 
-    As many of the blocks lie in layers as one draw can write.
+    One draw writes *pixels* neighbours along w of *group* channel blocks.
     """
     d, h, w, c = canonical(shape)
     extents = (batch, d, h, w, blocks(c))
-    low = min(limits.draw_buffers, blocks(c))
-    high = -(-blocks(c) // low)
+    high = -(-blocks(c) // group)
+    wide = -(-w // pixels)
     places: dict[Place, list[_Part]] = {
-        "x": [_Part(B, low, high)] if high > 1 else [],
-        "y": _whole(extents, N, D, H, W),
-        "layer": [_Part(B, 1, low)] if low > 1 else [],
+        "x": [_Part(B, group, high)] if high > 1 else [],
+        "y": [
+            *_whole(extents, N, D, H),
+            *([_Part(W, pixels, wide)] if wide > 1 else []),
+        ],
+        "layer": [
+            *([_Part(W, 1, pixels)] if pixels > 1 else []),
+            *([_Part(B, 1, group)] if group > 1 else []),
+        ],
     }
     return arrange(extents, c, places=places, limits=limits)
 

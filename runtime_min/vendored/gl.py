@@ -34,8 +34,14 @@ COLOR_ATTACHMENT0 = 0x8CE0
 FRAMEBUFFER_COMPLETE = 0x8CD5
 TEXTURE0 = 0x84C0
 TEXTURE_2D_ARRAY = 0x8C1A
+UNIFORM_BUFFER = 0x8A11
 TRIANGLES = 0x0004
-NEEDED = ("GL_MAX_TEXTURE_SIZE", "GL_MAX_ARRAY_TEXTURE_LAYERS", "GL_MAX_DRAW_BUFFERS")
+NEEDED = (
+    "GL_MAX_TEXTURE_SIZE",
+    "GL_MAX_ARRAY_TEXTURE_LAYERS",
+    "GL_MAX_DRAW_BUFFERS",
+    "GL_MAX_UNIFORM_BLOCK_SIZE",
+)
 
 
 class DeviceError(RuntimeError):
@@ -106,7 +112,8 @@ class Port:
 class Draw:
     """One draw call, with every GL name resolved.
 
-    *uniforms* are locations and values of integers, *origin* the location of the first
+    *blocks* are buffers, offsets and sizes in bytes for uniform blocks 0, 1, ...
+    *uniforms* are locations and values of integers, *origin* is the location of the first
     texel's place and the viewport's corner.
     """
 
@@ -114,6 +121,7 @@ class Draw:
     textures: tuple[int, ...]
     framebuffer: int
     viewport: tuple[int, int, int, int]
+    blocks: tuple[tuple[int, int, int], ...]
     uniforms: tuple[tuple[int, int], ...]
     origin: int
 
@@ -144,6 +152,10 @@ class _Functions:
 
         names = ctypes.POINTER(uint)
         self.active_texture = function("glActiveTexture", uint)
+        size = ctypes.c_ssize_t
+        self.bind_buffer_range = function(
+            "glBindBufferRange", uint, uint, uint, size, size
+        )
         self.bind_framebuffer = function("glBindFramebuffer", uint, uint)
         self.bind_texture = function("glBindTexture", uint, uint)
         self.bind_vertex_array = function("glBindVertexArray", uint)
@@ -218,6 +230,10 @@ class Executor:
             packing = Packing.read(entry)
             texels = packing.pack(tensors.arrays[entry["tensor"]])
             self._write(entry["texture"], packing, texels)
+        self._buffers = [
+            self._buffer(entry, tensors.arrays[entry["tensor"]])
+            for entry in plan["buffers"]
+        ]
         self._programs = [
             _program(context, folder / "shaders" / entry["file"], entry)
             for entry in plan["programs"]
@@ -232,6 +248,14 @@ class Executor:
         ]
         self._inputs = [Port.read(entry) for entry in plan["inputs"]]
         self._outputs = [Port.read(entry) for entry in plan["outputs"]]
+
+    def _buffer(
+        self, entry: Mapping[str, Any], kernel: NDArray[Any]
+    ) -> tuple[int, int, int]:
+        """Return a uniform buffer's name, the bytes of a block, and blocks per draw."""
+        buffer = self._context.buffer(Packing.read(entry).pack(kernel))
+        self._resources.append(buffer)
+        return buffer.glo, entry["block"], entry["blocks"]
 
     def _stage(self, entry: Mapping[str, Any]) -> Stage:
         draws = self._draws(entry, moment=0, swap={})
@@ -263,12 +287,20 @@ class Executor:
         target = swap.get(entry["texture"], entry["texture"])
         names = [self._textures[swap.get(t, t)].glo for t in entry["textures"]]
         outputs = self._outputs_of[entry["program"]]
+        blocks: list[tuple[tuple[int, int, int], ...]] = [()] * len(entry["draws"])
+        if "buffer" in entry:
+            name, size, count = self._buffers[entry["buffer"]]
+            blocks = [
+                tuple((name, (k * count + j) * size, size) for j in range(count))
+                for k in range(len(blocks))
+            ]
         return tuple(
             Draw(
                 program=program.glo,
                 textures=tuple(names),
                 framebuffer=self._framebuffer(target, layer + first, count, outputs),
                 viewport=(x, y, width, height),
+                blocks=blocks[k],
                 uniforms=tuple(
                     (location, value)
                     for location, value in zip(locations, (first, moment), strict=False)
@@ -276,7 +308,7 @@ class Executor:
                 ),
                 origin=locations[2],
             )
-            for first, count in entry["draws"]
+            for k, (first, count) in enumerate(entry["draws"])
         )
 
     def _framebuffer(self, texture: int, start: int, count: int, outputs: int) -> int:
@@ -324,6 +356,8 @@ class Executor:
             for unit, texture in enumerate(draw.textures):
                 gl.active_texture(TEXTURE0 + unit)
                 gl.bind_texture(TEXTURE_2D_ARRAY, texture)
+            for slot, (buffer, offset, size) in enumerate(draw.blocks):
+                gl.bind_buffer_range(UNIFORM_BUFFER, slot, buffer, offset, size)
             for location, value in draw.uniforms:
                 gl.uniform1i(location, value)
             if draw.origin >= 0:
@@ -441,6 +475,7 @@ def _require(plan: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         max(max(width, height) for width, height, _ in sizes),
         max(layers for _, _, layers in sizes),
         max(entry["outputs"] for entry in plan["programs"]),
+        max((entry["block"] for entry in plan["buffers"]), default=0),
     )
     lacking = [
         f"{name[3:]} is {info[name]}, needed {need}"
@@ -472,4 +507,8 @@ def _program(
         sampler = program.get(f"t{unit}", None)
         if isinstance(sampler, moderngl.Uniform):
             sampler.value = unit
+    for slot in range(entry["blocks"]):
+        block = program.get(f"K{slot}", None)
+        if isinstance(block, moderngl.UniformBlock):
+            block.binding = slot
     return program

@@ -23,7 +23,8 @@ from keramos.runtime_min.vendored.gl import Executor
 @cache
 def context() -> moderngl.Context:
     """Return the process' context; raise where there is no EGL."""
-    return moderngl.create_standalone_context(require=330, backend="egl")
+    settings: dict[str, Any] = {"backend": "egl"}
+    return moderngl.create_standalone_context(require=330, **settings)
 
 
 @dataclass(frozen=True)

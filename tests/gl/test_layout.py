@@ -15,10 +15,10 @@ from keramos.plan.layout import (
     canonical,
     image,
     is_bijective,
-    matrix,
     packing,
     positions,
     reinterpret,
+    rows,
     table,
 )
 
@@ -39,11 +39,14 @@ def layouts(draw: st.DrawFn) -> tuple[Layout, tuple[int, ...], Limits]:
     limits = draw(LIMITS)
     batch = draw(st.integers(1, 3))
     try:
-        match draw(st.sampled_from(["image", "matrix", "table"])):
+        match draw(st.sampled_from(["image", "rows", "table"])):
             case "image":
                 layout = image(shape, batch=batch, limits=limits)
-            case "matrix":
-                layout = matrix(shape, batch=batch, limits=limits)
+            case "rows":
+                pixels, group = draw(st.sampled_from([(1, 1), (1, 4), (4, 2), (2, 1)]))
+                layout = rows(
+                    shape, batch=batch, limits=limits, pixels=pixels, group=group
+                )
             case _:
                 layout = table(shape, limits=limits)
     except DoesNotFitError:

@@ -1,0 +1,45 @@
+// Convolution over few pixels and many channels: PIXELS neighbours in a row share the
+// weights that one fragment fetches.
+//
+//   y[i, o] = finish(sum over u, c of x[i * STRIDE + u - PAD, c] * k[u, c, o])
+//
+// One fragment computes PIXELS pixels of BLOCKS channel blocks, each in its own draw
+// buffer. at1 reads the kernel: (tap, channel, block of four filters).
+
+#define ZERO(p, q, r, o) vec4 r = vec4(0.0);
+#define PLACE(p, near, place) int place = source(w + p, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W);
+#define FETCH(p, near, place) \
+    vec4 near = place < 0 ? vec4(0.0) : at0(n, z, y, place, base + i);
+#define MULTIPLY(near, r) r += near.x * k0 + near.y * k1 + near.z * k2 + near.w * k3;
+#define COLUMN(q, CELLS) { \
+    vec4 k0 = at1(0, 0, tap, c, b + q); \
+    vec4 k1 = at1(0, 0, tap, c + 1, b + q); \
+    vec4 k2 = at1(0, 0, tap, c + 2, b + q); \
+    vec4 k3 = at1(0, 0, tap, c + 3, b + q); \
+    CELLS(MULTIPLY) }
+#define STORE(p, q, r, o) o = finish(r, n, d, h, w + p, b + q);
+
+void main() {
+    int n, d, h, w, b;
+    locate(n, d, h, w, b);
+    int base = first_block(b);
+    EACH_CELL(ZERO)
+    for (int t = 0; t < KERNEL_D; ++t) {
+        int z = source(d, t, STRIDE_D, DILATION_D, PAD_D, UP_D, IN_D);
+        if (z < 0) continue;
+        for (int u = 0; u < KERNEL_H; ++u) {
+            int y = source(h, u, STRIDE_H, DILATION_H, PAD_H, UP_H, IN_H);
+            if (y < 0) continue;
+            for (int v = 0; v < KERNEL_W; ++v) {
+                EACH_PIXEL(PLACE)
+                int tap = (t * KERNEL_H + u) * KERNEL_W + v;
+                for (int i = 0; i < IN_BLOCKS; ++i) {
+                    EACH_PIXEL(FETCH)
+                    int c = 4 * i;
+                    EACH_COLUMN(COLUMN)
+                }
+            }
+        }
+    }
+    EACH_CELL(STORE)
+}
