@@ -1,0 +1,100 @@
+"""Contract: products of matrices, one per element of the paired axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from keramos.emit.javascript.convolution import offsets, pack
+from keramos.emit.javascript.elementwise import store
+from keramos.emit.javascript.function import (
+    Function,
+    Operand,
+    Walk,
+    collapse,
+    known,
+    nest,
+    strides,
+)
+from keramos.emit.javascript.product import Offsets, Product, width, write_product
+from keramos.plan.javascript import Source
+from keramos.primitives import Contract
+
+
+def emit_contract(f: Function, contract: Contract, target: Source) -> None:
+    """Write a contraction."""
+    a, b = f.operands[:2]
+    raw = known(contract.infer(a.spec, b.spec)[0].shape)
+    pairs = sorted(zip(contract.a_contract, contract.b_contract, strict=True))
+    rest_a = _rest(a, (*contract.a_contract, *contract.a_batch))
+    rest_b = _rest(b, (*contract.b_contract, *contract.b_batch))
+    rows_axes = [*contract.a_batch, *rest_a]
+    count = _size(a, contract.a_batch)
+    rows, columns = _size(a, rest_a), _size(b, rest_b)
+    depth = _size(a, contract.a_contract)
+    x, at, loops, run = _rows(f, a, rows_axes, [i for i, _ in pairs])
+    matrix = pack(
+        f,
+        b,
+        "matrix",
+        _offsets(f, b, [j for _, j in pairs]),
+        _offsets(f, b, [*contract.b_batch, *rest_b]),
+        width(rows, columns) or 1,
+        (count, columns, depth),
+    )
+    results = store(f, target, raw, channels=columns)
+    product = Product(
+        x=x,
+        at=at,
+        to=Offsets(columns),
+        rows=rows,
+        columns=columns,
+        loops=loops,
+        run=run,
+        count=count,
+        next_row=rows,
+    )
+    write_product(f, product, matrix, results, x_size=a.size)
+    results.finish()
+
+
+def _rest(x: Operand, axes: Sequence[int]) -> list[int]:
+    return [axis for axis in range(len(x.shape)) if axis not in axes]
+
+
+def _size(x: Operand, axes: Sequence[int]) -> int:
+    return math.prod(x.shape[axis] for axis in axes)
+
+
+def _offsets(f: Function, x: Operand, axes: Sequence[int]) -> str:
+    steps = strides(x.shape)
+    return f.module.offsets([x.shape[k] for k in axes], [steps[k] for k in axes])
+
+
+def _rows(
+    f: Function, a: Operand, rows: Sequence[int], summed: Sequence[int]
+) -> tuple[str, Offsets, tuple[tuple[int, int], ...], int]:
+    """Return the array that holds the rows, where they begin, and how k walks there.
+
+    They are copied first where what is summed doesn't lie in runs.
+    """
+    steps = strides(a.shape)
+    row_sizes = [a.shape[k] for k in rows]
+    sum_sizes = [a.shape[k] for k in summed]
+    walk = Walk(0, tuple(steps[k] for k in summed))
+    lengths, (runs,) = collapse(sum_sizes, [walk])
+    x = f.read(a)
+    if not lengths or runs.strides[-1] == 1:
+        at = offsets(f, "at", row_sizes, [steps[k] for k in rows], 0)
+        pairs = list(zip(lengths, runs.strides, strict=True))
+        return x, at, tuple(pairs[:-1]), lengths[-1] if lengths else 1
+    depth = math.prod(sum_sizes)
+    copied = f.scratch(a.size, "rows")
+    sizes = (*row_sizes, *sum_sizes)
+    walks = {
+        copied: Walk(0, strides(sizes)),
+        x: Walk(0, tuple(steps[k] for k in (*rows, *summed))),
+    }
+    with nest(f, sizes, walks) as index:
+        f.line(f"{copied}[{index[copied]}] = {x}[{index[x]}];")
+    return copied, Offsets(depth), (), depth

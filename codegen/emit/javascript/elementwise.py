@@ -1,0 +1,178 @@
+"""Map, and epilogues: scalar expressions within the loops of kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from keramos.emit.javascript.expression import Program, program
+from keramos.emit.javascript.function import (
+    Function,
+    Operand,
+    Shape,
+    Walk,
+    nest,
+    strides,
+)
+from keramos.expr import Expr
+from keramos.passes.algebra import cost
+from keramos.plan.javascript import Source, length
+from keramos.primitives import DType
+
+# An epilogue of more work has its own loop: kernels hold it once per accumulator.
+_INLINE = 10
+
+
+def walk(shape: Shape, target: Shape) -> Walk:
+    """Return how an array of *shape* is walked when it is broadcast to *target*."""
+    own = strides(shape)
+    aligned = [
+        0 if d == 1 else step for d, step in zip(shape, own, strict=True)
+    ]
+    return Walk(0, (*(0,) * (len(target) - len(shape)), *aligned))
+
+
+def write_map(
+    f: Function,
+    expr: Expr,
+    operands: Sequence[tuple[str, Shape, DType]],
+    y: str,
+    shape: Shape,
+    dtype: DType,
+) -> None:
+    """Write the loops of ``y = expr(operands)``; operands are parameters."""
+    compiled = program(expr, [kind for _, _, kind in operands], dtype)
+    f.module.support |= compiled.support
+    walks = {y: Walk(0, strides(shape))}
+    labels: dict[int, str] = {}
+    for number in sorted(compiled.operands):
+        name, own, _ = operands[number]
+        walked = walk(own, shape)
+        # Two views of one array can be walked in two ways.
+        labels[number] = name
+        if walks.setdefault(name, walked) != walked:
+            labels[number] = f"{name}_{number}"
+            walks[labels[number]] = walked
+    with nest(f, shape, walks) as index:
+        texts = [
+            f"{name}[{index[labels[number]]}]" if number in labels else ""
+            for number, (name, _, _) in enumerate(operands)
+        ]
+        lines, text = compiled.text(texts)
+        for line in lines:
+            f.line(line)
+        f.line(f"{y}[{index[y]}] = {text};")
+
+
+def emit_map(f: Function, expr: Expr, dtype: DType, target: Source) -> None:
+    """Write a Map."""
+    operands = [(f.read(x), x.shape, x.dtype) for x in f.operands]
+    shape = tuple(d or 0 for d in f.node.specs[0].shape)
+    write_map(f, expr, operands, f.write(target), shape, dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """An operand of an epilogue: its parameter, and how it follows the result."""
+
+    name: str
+    follows: str  # "one", "channel" or "element"
+
+
+@dataclass(slots=True)
+class Store:
+    """Where a kernel's results go, and through which expression.
+
+    The results of the primitive are numbered in row-major order; *y* holds them. What
+    can't be computed there is computed in loops of its own by :meth:`finish`.
+    """
+
+    f: Function
+    y: str
+    target: str
+    raw: Shape
+    compiled: Program | None = None
+    extras: tuple[_Extra, ...] = ()
+    rest: Callable[[], None] | None = None
+    _held: dict[str, str] = field(default_factory=dict)
+
+    def hold(self, channels: Sequence[str]) -> None:
+        """Read what depends on nothing but *channels*, ahead of inner loops."""
+        self._held = {}
+        for number, extra in enumerate(self.extras):
+            for place, channel in enumerate(channels):
+                if extra.follows == "channel":
+                    name = f"e{number}_{place}" if len(channels) > 1 else f"e{number}"
+                    self.f.line(f"const {name} = {extra.name}[{channel}];")
+                    self._held[f"{extra.name}[{channel}]"] = name
+
+    def put(self, index: str, channel: str, value: str) -> None:
+        """Store *value* as result number *index*."""
+        if self.compiled is None:
+            self.f.line(f"{self.y}[{index}] = {value};")
+            return
+        texts = [value]
+        for extra in self.extras:
+            at = {"one": "0", "channel": channel, "element": index}[extra.follows]
+            text = f"{extra.name}[{at}]"
+            texts.append(self._held.get(text, text))
+        lines, text = self.compiled.text(texts)
+        if not lines:
+            self.f.line(f"{self.y}[{index}] = {text};")
+            return
+        with self.f.block(""):
+            for line in lines:
+                self.f.line(line)
+            self.f.line(f"{self.y}[{index}] = {text};")
+
+    def finish(self) -> None:
+        """Write what is left to do."""
+        if self.rest is not None:
+            self.rest()
+
+
+def store(f: Function, target: Source, raw: Shape, *, channels: int = 0) -> Store:
+    """Return where to put the results of the node's primitive, of shape *raw*.
+
+    *channels* is the length of the innermost axis that the kernel follows; without it
+    the epilogue has its own loop.
+    """
+    y = f.write(target)
+    expr = f.node.epilogue
+    if expr is None:
+        return Store(f, y, y, raw)
+    extras = f.operands[f.node.arity :]
+    dtypes: list[DType] = ["float32", *(x.dtype for x in extras)]
+    spec = f.node.specs[0]
+    shape = tuple(d or 0 for d in spec.shape)
+    follows = [_follows(x, raw, channels) for x in extras]
+    if channels and shape == raw and None not in follows and cost(expr) <= _INLINE:
+        compiled = program(expr, dtypes, spec.dtype)
+        f.module.support |= compiled.support
+        listed = tuple(
+            _Extra(f.read(x, "extra"), how)
+            for x, how in zip(extras, follows, strict=True)
+            if how is not None
+        )
+        return Store(f, y, y, raw, compiled, listed)
+    plain = y if length(raw) == length(shape) else f.scratch(length(raw), "plain")
+
+    def rest() -> None:
+        operands = [(plain, raw, dtypes[0])]
+        operands += [(f.read(x, "extra"), x.shape, x.dtype) for x in extras]
+        write_map(f, expr, operands, y, shape, spec.dtype)
+
+    return Store(f, plain, y, raw, rest=rest)
+
+
+def _follows(x: Operand, raw: Shape, channels: int) -> str | None:
+    """Return how the index into *x* follows from the number of a result."""
+    if x.size == 1:
+        return "one"
+    if x.size == length(raw):
+        return "element"
+    own = list(x.shape)
+    while own and own[0] == 1:
+        own.pop(0)
+    suffix = list(raw[len(raw) - len(own) :])
+    return "channel" if own == suffix and x.size == channels else None

@@ -1,0 +1,255 @@
+"""Matrix products: the kernel of convolutions and contractions.
+
+``y[r, o] = sum over k of x[start of r + k's offset] * matrix[k, o]``. A tile of 4 rows
+by 4 columns is summed in 16 local variables, so that 8 loads serve 16 products; columns
+are packed in blocks, so that the inner loop reads them in order. Sums are double, since
+JavaScript has no faster float32. A last tile that isn't full begins earlier and computes
+some results twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from keramos.emit.javascript.elementwise import Store
+from keramos.emit.javascript.function import Function, plus, times
+
+# Shorter runs of neighbours are gathered first: loops over them would cost more.
+_SHORT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """An offset per row: ``row * stride + start``, or what the table *name* holds."""
+
+    stride: int = 0
+    start: int = 0
+    name: str | None = None
+
+    def text(self, row: str) -> str:
+        """Return the offset of *row*."""
+        if self.name is None:
+            return plus(times(row, self.stride), self.start)
+        return f"{self.name}[{row}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """*count* products of *rows* rows and *columns* columns, one after the other.
+
+    Rows of product g begin at ``at(g * next_row + r) + g * next_x`` in x, and their
+    results are numbered from ``to(g * next_row + r) + g * next_y``. *loops* are lengths
+    and strides in x of k's outer axes, *run* is the length of the innermost one, whose
+    elements are neighbours. *channels* says whether columns are the result's channels,
+    counted through from product to product.
+    """
+
+    x: str
+    at: Offsets
+    to: Offsets
+    rows: int
+    columns: int
+    loops: tuple[tuple[int, int], ...]
+    run: int
+    count: int = 1
+    next_row: int = 0
+    next_x: int = 0
+    next_y: int = 0
+
+    @property
+    def depth(self) -> int:
+        """Return the length of the sums."""
+        return math.prod(size for size, _ in self.loops) * self.run
+
+    @property
+    def height(self) -> int:
+        """Return the rows of a tile."""
+        return min(self.rows, 4 if self.width > 2 else 8)  # noqa: PLR2004 - registers
+
+    @property
+    def width(self) -> int:
+        """Return the columns of a tile, which are those of a packed block."""
+        return width(self.rows, self.columns)
+
+    @property
+    def blocks(self) -> int:
+        """Return the number of blocks of columns."""
+        return -(-self.columns // self.width)
+
+    @property
+    def gathers(self) -> bool:
+        """Return whether the elements of a row are copied behind each other first."""
+        outer = math.prod(size for size, _ in self.loops)
+        return outer > 1 and self.run < _SHORT and self.columns > 2 * self.width
+
+
+def width(rows: int, columns: int) -> int:
+    """Return the columns of a block; one row alone has registers for more of them."""
+    return min(columns, 8 if rows == 1 else 4)
+
+
+def write_product(
+    f: Function, product: Product, matrix: str, store: Store, *, x_size: int
+) -> None:
+    """Write the loops of *product*; the parameter *matrix* holds packed columns.
+
+    *x_size* is the number of elements of x: the smaller operand is read again and again.
+    """
+    if product.rows * product.columns == 0:
+        return
+    rows = f.scratch(product.height * product.depth, "rows") if product.gathers else ""
+    matrix_size = product.depth * product.columns
+    across = matrix_size > x_size and not product.gathers
+    with f.loop("g", product.count) as g:
+        size = product.blocks * product.depth * product.width
+        if across:
+            with _blocks(f, product, plus(times(g, size))) as w, _tiles(f, product):
+                starts = _starts(f, product, g)
+                f.line(f"let w = {w};")
+                _tile(f, product, g, matrix, store, (product.x, starts))
+            return
+        with _tiles(f, product):
+            starts = _starts(f, product, g)
+            source = (product.x, starts)
+            if product.gathers:
+                _gather(f, product, starts, rows)
+                depth = product.depth
+                source = (rows, [str(r * depth) for r in range(product.height)])
+            f.line(f"let w = {times(g, size)};")
+            with _blocks(f, product, None):
+                _tile(f, product, g, matrix, store, source)
+
+
+@contextmanager
+def _tiles(f: Function, product: Product) -> Iterator[None]:
+    """Write the loop over tiles of rows; p is the first row."""
+    height, rows = product.height, product.rows
+    if rows == height:
+        f.line("const p = 0;")
+        yield
+    elif rows % height == 0:
+        with f.block(f"for (let p = 0; p < {rows}; p += {height})"):
+            yield
+    else:
+        with f.block(f"for (let tile = 0; tile < {rows}; tile += {height})"):
+            f.line(f"const p = Math.min(tile, {rows - height});")
+            yield
+
+
+@contextmanager
+def _blocks(f: Function, product: Product, start: str | None) -> Iterator[str]:
+    """Write the loop over blocks of columns; o is the first column.
+
+    Yields where in the packed columns the block begins, if that is to be counted from
+    *start*.
+    """
+    width, columns = product.width, product.columns
+    if columns == width:
+        f.line("const o = 0;")
+        yield start or "0"
+        return
+    step = product.depth * width
+    counter = "" if start is None else f", begin = {start}"
+    further = "" if start is None else f", begin += {step}"
+    if columns % width == 0:
+        head = f"for (let o = 0{counter}; o < {columns}; o += {width}{further})"
+        with f.block(head):
+            yield "begin"
+        return
+    head = f"let block = 0{counter}; block < {columns}; block += {width}{further}"
+    with f.block(f"for ({head})"):
+        f.line(f"const o = Math.min(block, {columns - width});")
+        yield "begin"
+
+
+def _starts(f: Function, product: Product, g: str) -> list[str]:
+    """Write where in x the rows of a tile begin."""
+    starts = []
+    for r in range(product.height):
+        row = plus(times(g, product.next_row), "p", r)
+        row = row if product.at.name is not None or "+" not in row else f"({row})"
+        text = plus(product.at.text(row), times(g, product.next_x))
+        f.line(f"const a{r} = {text};")
+        starts.append(f"a{r}")
+    return starts
+
+
+def _gather(f: Function, product: Product, starts: list[str], rows: str) -> None:
+    """Write the copy of a tile's rows, one behind the other."""
+    f.line("let next = 0;")
+    with _walk(f, product, starts, "q") as bases:
+        for r, base in enumerate(bases):
+            to = plus("next", r * product.depth)
+            f.line(f"{rows}[{to}] = {product.x}[{plus(base, 'k')}];")
+        f.line("next++;")
+
+
+@contextmanager
+def _walk(
+    f: Function, product: Product, starts: list[str], name: str
+) -> Iterator[list[str]]:
+    """Write the loops over k; yields what is to be added to the innermost index."""
+    bases = starts
+    depth = f.depth
+    for axis, (size, stride) in enumerate(product.loops):
+        if size == 1:
+            continue
+        variable = f"u{axis}"
+        f.repeat(f"let {variable} = 0; {variable} < {size}; {variable}++")
+        further = []
+        for r, base in enumerate(bases):
+            f.line(f"const {name}{axis}_{r} = {plus(base, times(variable, stride))};")
+            further.append(f"{name}{axis}_{r}")
+        bases = further
+    if product.run == 1:
+        f.line("const k = 0;")
+        yield bases
+    else:
+        with f.block(f"for (let k = 0; k < {product.run}; k++)"):
+            yield bases
+    f.close(depth)
+
+
+def _tile(  # noqa: PLR0913 - a loop's body
+    f: Function,
+    product: Product,
+    g: str,
+    matrix: str,
+    store: Store,
+    source: tuple[str, list[str]],
+) -> None:
+    """Write the sums of one tile and store them."""
+    height, width = product.height, product.width
+    x, starts = source
+    cells = [(r, c) for r in range(height) for c in range(width)]
+    f.line(f"let {', '.join(f's{r}{c} = 0' for r, c in cells)};")
+    if product.depth:
+        flat = Product(
+            x=x,
+            at=product.at,
+            to=product.to,
+            rows=product.rows,
+            columns=product.columns,
+            loops=() if product.gathers else product.loops,
+            run=product.depth if product.gathers else product.run,
+        )
+        with _walk(f, flat, starts, "b") as bases:
+            for c in range(width):
+                f.line(f"const w{c} = {matrix}[{plus('w', c)}];")
+            f.line(f"w += {width};")
+            for r in range(height):
+                f.line(f"const v{r} = {x}[{plus(bases[r], 'k')}];")
+                for c in range(width):
+                    f.line(f"s{r}{c} += v{r} * w{c};")
+    channel = plus("o", times(g, product.next_y) if not product.next_row else "0")
+    store.hold([plus(channel, c) for c in range(width)])
+    for r in range(height):
+        row = plus(times(g, product.next_row), "p", r)
+        row = row if product.to.name is not None or "+" not in row else f"({row})"
+        base = plus(product.to.text(row), times(g, product.next_y), "o")
+        f.line(f"const y{r} = {base};")
+        for c in range(width):
+            store.put(plus(f"y{r}", c), plus(channel, c), f"s{r}{c}")

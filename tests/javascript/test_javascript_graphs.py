@@ -1,0 +1,1 @@
+"""Emitted modules give what the graph means."""
