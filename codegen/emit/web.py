@@ -1,0 +1,135 @@
+"""The web target: an ES module beside the programs and weights that it shares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from keramos.emit.describe import shape_text
+from keramos.graph import Graph
+from keramos.primitives import DType, Spec
+from keramos.runtime_min import vendored
+from keramos.templates import render
+from keramos.text import comment, identifier, js_literal
+
+VENDORED = (
+    "files.js",
+    "loader.js",
+    "samples.js",
+    "tensors.js",
+    "verification.js",
+    "webgl.js",
+)
+# What the module fetches, beside its own code.
+FETCHED = (".frag", "shaders/plan.json", ".safetensors")
+
+ARRAYS: Mapping[DType, str] = {
+    "float32": "Float32Array",
+    "int32": "Int32Array",
+    "bool": "Uint8Array",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """An input or output as JavaScript literals, and as text for a comment."""
+
+    name: str
+    shape: str
+    dtype: str
+    array: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file's path and digest as JavaScript literals."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+def emit_web(  # noqa: PLR0913 - options, each by its name
+    graph: Graph,
+    *,
+    name: str,
+    version: str,
+    provenance: str,
+    files: Mapping[str, bytes],
+    cpu: bool,
+) -> dict[str, bytes]:
+    """Return ``web/`` and ``package.json`` for a package that holds *files*.
+
+    *name* is the package's import name, *version* the compiler's, *provenance* safe
+    text that tells where the package comes from; *cpu* is whether there is a
+    ``web/cpu.js``.
+    """
+    values: dict[str, object] = {
+        "name": js_literal(name),
+        "header": [
+            f"{name}: inference in the browser and in Node, without dependencies.",
+            "",
+            *provenance.splitlines(),
+        ],
+        "inputs": [_port(x.name, x.spec) for x in graph.inputs],
+        "outputs": list(map(_port, graph.output_names, graph.output_specs)),
+        "files": [_file(path, data) for path, data in files.items() if _fetched(path)],
+        "cpu": cpu,
+    }
+    result = {
+        "web/model.js": render("web/model.js.j2", **values),
+        "web/model.d.ts": render("web/model.d.ts.j2", **values),
+        "package.json": _package(name, version),
+    }
+    result |= {f"web/{file}": vendored.source(file) for file in VENDORED}
+    return {path: text.encode() for path, text in result.items()}
+
+
+def _fetched(path: str) -> bool:
+    return path.endswith(FETCHED)
+
+
+def _port(name: str, spec: Spec) -> _Port:
+    return _Port(
+        name=js_literal(name),
+        shape=js_literal(list(spec.shape)),
+        dtype=js_literal(spec.dtype),
+        array=ARRAYS[spec.dtype],
+        text=f"{comment(name)}: {spec.dtype} {shape_text(spec.shape)}",
+    )
+
+
+def _file(path: str, data: bytes) -> _File:
+    digest = sha256(data).hexdigest()
+    return _File(js_literal(path), len(data), js_literal(digest))
+
+
+def _package(name: str, version: str) -> str:
+    """Return the package.json under which the whole folder goes to npm.
+
+    It lies beside ``web/``: programs and weights, which Python reads too, stand once.
+    """
+    document = {
+        "name": identifier(name).replace("_", "-"),
+        "version": version,
+        "description": "A compiled Keras model for the browser and for Node.",
+        "license": "CC0-1.0",
+        "type": "module",
+        "sideEffects": False,
+        "engines": {"node": ">=20.16"},
+        "exports": {
+            ".": {"types": "./web/model.d.ts", "default": "./web/model.js"},
+            "./*": "./*",
+        },
+        "types": "./web/model.d.ts",
+        "files": [
+            "web/",
+            "shaders/",
+            "weights.safetensors",
+            "sample.safetensors",
+        ],
+    }
+    return json.dumps(document, indent=2) + "\n"

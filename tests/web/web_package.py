@@ -1,0 +1,38 @@
+"""Packages of graphs, as far as the web target reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keramos.emit.gl import emit_gl
+from keramos.emit.sample import Sample, emit_sample, sample
+from keramos.emit.web import emit_web
+from keramos.emit.weights import weights
+from keramos.graph import Graph
+from keramos.plan.layout import Limits
+from keramos.plan.names import constant_names
+
+
+def write_package(
+    graph: Graph,
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    batch: int = 1,
+    given: Sample | None = None,
+) -> dict[str, bytes]:
+    """Write the gl and web targets of *graph* into *folder*; return the files."""
+    names = constant_names(graph)
+    gl = emit_gl(
+        graph, names=names, limits=limits or Limits(), batch=batch, where="model"
+    )
+    files = dict(gl.files)
+    files["weights.safetensors"] = weights(graph, gl.constants)
+    files["sample.safetensors"] = emit_sample(graph, given or sample(graph))
+    files |= emit_web(
+        graph, name=folder.name, version="0", provenance="", files=files, cpu=False
+    )
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return files
