@@ -175,7 +175,8 @@ class _Builder:
             cells = config.get("cells")
             counts: dict[str, int] = {}
             for number, cell in enumerate(cells if isinstance(cells, list) else ()):
-                stem = snake_case(str(cell.get("class_name"))) if cell else ""
+                named = cell.get("class_name") if isinstance(cell, Mapping) else ""
+                stem = snake_case(str(named))
                 count = counts.get(stem, 0)
                 counts[stem] = count + 1
                 group = f"cells/{stem}_{count}" if count else f"cells/{stem}"

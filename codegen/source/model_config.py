@@ -343,10 +343,15 @@ def _first_input(
         config={
             "name": name,
             "batch_shape": shape,
-            "dtype": dtype if dtype in PLAIN_DTYPES else "float32",
+            "dtype": dtype if _is_plain(dtype) else "float32",
         },
         calls=(),
     )
+
+
+def _is_plain(dtype: object) -> bool:
+    """Return whether *dtype* is the name of a type, not a policy."""
+    return isinstance(dtype, str) and dtype in PLAIN_DTYPES
 
 
 def _declared_shape(class_name: str, config: Mapping[str, Any]) -> list[Any] | None:
@@ -483,7 +488,7 @@ def _array(config: Mapping[str, Any]) -> Argument:
     """Return a constant array; what isn't one stays as it is, for others to refuse."""
     dtype = config.get("dtype")
     try:
-        return np.array(config.get("value"), dtype if dtype in PLAIN_DTYPES else None)
+        return np.array(config.get("value"), dtype if _is_plain(dtype) else None)
     except (TypeError, ValueError):
         return dict(config)
 

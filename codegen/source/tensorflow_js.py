@@ -183,7 +183,8 @@ def _encoding(
         scale = quantization.get("scale", 1.0)
         offset = quantization.get("min", 0.0)
     numbers = all(isinstance(number, (int, float)) for number in (scale, offset))
-    if stored in STORED and dtype in STORED and numbers:
+    names = isinstance(stored, str) and isinstance(dtype, str)
+    if names and stored in STORED and dtype in STORED and numbers:
         return STORED[stored], STORED[dtype].newbyteorder("="), scale, offset
     raise CompileError.at(
         where, f"the weight {quoted(name)} is of type {quoted(stored or dtype)}"

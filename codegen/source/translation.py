@@ -138,6 +138,9 @@ class _Translator:
         """Return a chain of layers; one that begins by merging others is a graph."""
         first = layers[0] if layers else None
         if isinstance(first, Mapping) and first.get("class_name") == "Merge":
+            if not _is_chain(layers):
+                self.note(dict(config), "Merge", "its branches make no sense")
+                return {**entry, "config": {**config, "layers": []}}
             graph = _Graph()
             outputs = [graph.append(layers)]
             merged = {
@@ -164,7 +167,9 @@ class _Translator:
         if not self.is_keras1 or class_name in KEPT:
             return {**entry, "config": config}
         if class_name == "BatchNormalization" and config.get("mode", 0) != 0:
-            self.note(config, class_name, f"mode is {quoted(config['mode'])}")
+            self.note(
+                config, class_name, f"mode {quoted(config['mode'])} isn't supported"
+            )
         return {
             **entry,
             "class_name": CLASSES.get(class_name, class_name),
@@ -175,7 +180,7 @@ class _Translator:
         """Return the layer that has since replaced a Merge of this mode."""
         mode = config.get("mode")
         if not isinstance(mode, str) or mode not in MERGES:
-            self.note(config, "Merge", f"mode is {quoted(mode)}")
+            self.note(config, "Merge", f"mode {quoted(mode)} isn't supported")
             return {**entry, "config": config}
         inner = {
             key: value
@@ -193,7 +198,7 @@ class _Translator:
         """Add a problem of one layer."""
         name = quoted(config.get("name", class_name))
         place = f"{self.where}: layer {name} ({class_name})"
-        self.problems.append(Problem(place, f"{problem}, which isn't supported"))
+        self.problems.append(Problem(place, problem))
 
 
 def _keras2_config(class_name: str, config: Config) -> Config:
@@ -202,9 +207,9 @@ def _keras2_config(class_name: str, config: Config) -> Config:
     result: Config = {}
     for key, value in config.items():
         if key == "dim_ordering":
-            result["data_format"] = DATA_FORMATS.get(value, "channels_last")
+            result["data_format"] = DATA_FORMATS.get(str(value), "channels_last")
         elif key == "consume_less":
-            result["implementation"] = IMPLEMENTATIONS.get(value, 0)
+            result["implementation"] = IMPLEMENTATIONS.get(str(value), 0)
         else:
             result[keys.get(key, key)] = value
     if class_name == "BatchNormalization":
@@ -245,7 +250,7 @@ class _Graph:
     def append(self, entries: list[Any]) -> list[Any]:
         """Add a chain; return the reference of its output."""
         first, *rest = entries
-        config = first.get("config", {})
+        config = first["config"]
         if first.get("class_name") == "Merge":
             branches = [self.append(branch) for branch in _branches(config)]
             self.add(
@@ -255,7 +260,7 @@ class _Graph:
             source = self.input_of(config)
             self.add(first, config, [source])
         for entry in rest:
-            self.add(entry, entry.get("config", {}), [[self.layers[-1]["name"], 0, 0]])
+            self.add(entry, entry["config"], [[self.layers[-1]["name"], 0, 0]])
         return [self.layers[-1]["name"], 0, 0]
 
     def add(
@@ -293,6 +298,33 @@ class _Graph:
 
 def _branches(config: Mapping[str, Any]) -> Iterator[list[Any]]:
     """Yield the chains that a Merge joins."""
-    for branch in config.get("layers", ()):
-        inner = branch.get("config")
-        yield inner["layers"] if isinstance(inner, Mapping) else inner
+    for branch in config["layers"]:
+        yield list(_chain_of(branch))
+
+
+def _is_chain(entries: object) -> bool:
+    """Return whether *entries* are layers that a _Graph can take."""
+    if not isinstance(entries, list) or not entries:
+        return False
+    if not all(
+        isinstance(entry, Mapping) and isinstance(entry.get("config"), Mapping)
+        for entry in entries
+    ):
+        return False
+    if entries[0].get("class_name") != "Merge":
+        return True
+    branches = entries[0]["config"].get("layers")
+    return (
+        isinstance(branches, list)
+        and bool(branches)
+        and all(isinstance(branch, Mapping) for branch in branches)
+        and all(_is_chain(_chain_of(branch)) for branch in branches)
+    )
+
+
+def _chain_of(
+    branch: Mapping[str, Any],
+) -> Any:  # noqa: ANN401 -- anything may be there
+    """Return the layers of a branch, if they are there."""
+    inner = branch.get("config")
+    return inner.get("layers") if isinstance(inner, Mapping) else inner

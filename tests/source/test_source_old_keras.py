@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from source_files import (
+    Json,
     arrays,
     called,
     dense,
@@ -25,6 +26,7 @@ from source_files import (
     write_weights,
 )
 
+from keramos.errors import CompileError
 from keramos.source import KerasFile, LayerConfig, Ref, parse_model, read
 
 
@@ -477,6 +479,51 @@ def test_a_sequential_of_keras_1_may_begin_by_merging(tmp_path: Path) -> None:
     assert found(file, "m").class_name == "Concatenate"
     assert found(file, "m").calls[0].args == ([Ref("left", 0, 0), Ref("right", 0, 0)],)
     assert same(values(file, "right"), [value for _, value in weights["right"]])
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (layer("Merge", name="m", mode="cos", layers=[]), "its branches make no sense"),
+        (
+            layer("Merge", name="m", mode="sum", layers=[3]),
+            "its branches make no sense",
+        ),
+    ],
+)
+def test_a_merge_without_branches_is_refused(
+    tmp_path: Path, config: Json, problem: str
+) -> None:
+    model = {"class_name": "Sequential", "config": [config]}
+    path = write_h5(tmp_path / "m.h5", model, {}, version="1.2.2")
+
+    with pytest.raises(CompileError) as caught:
+        read(path)
+
+    assert (
+        str(caught.value).splitlines()[0] == f"m.h5: layer 'Merge' (Merge): {problem}"
+    )
+
+
+def test_modes_that_keras_gave_up_are_refused(tmp_path: Path) -> None:
+    config = functional(
+        [
+            input_layer("x", 3),
+            called(layer("Merge", name="m", mode="cos"), [["x", 0, 0], ["x", 0, 0]]),
+            called(layer("BatchNormalization", name="b", mode=2), [["m", 0, 0]]),
+        ],
+        [["x", 0, 0]],
+        [["b", 0, 0]],
+    )
+    path = write_h5(tmp_path / "m.h5", config, {}, version="1.2.2")
+
+    with pytest.raises(CompileError) as caught:
+        read(path)
+
+    assert str(caught.value).splitlines() == [
+        "m.h5: layer 'm' (Merge): mode 'cos' isn't supported",
+        "m.h5: layer 'b' (BatchNormalization): mode 2 isn't supported",
+    ]
 
 
 def test_json_may_be_encoded_twice(tmp_path: Path) -> None:
