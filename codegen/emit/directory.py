@@ -32,8 +32,9 @@ def write(files: Mapping[str, bytes], directory: Path) -> None:
             target.write_bytes(content)
         if directory.exists():
             _keep(directory, new, old)
-            directory.rename(Path(folder) / "old")
-        new.rename(directory)
+            _exchange(directory, new, Path(folder) / "old")
+        else:
+            new.rename(directory)
 
 
 def written(directory: Path) -> frozenset[str]:
@@ -57,6 +58,16 @@ def written(directory: Path) -> frozenset[str]:
         problem = "holds files that no run of keramos wrote"
         raise CompileError.at(where, problem, hint)
     return files | {MANIFEST}
+
+
+def _exchange(directory: Path, new: Path, old: Path) -> None:
+    """Move *directory* to *old* and *new* to its place, or change nothing."""
+    directory.rename(old)
+    try:
+        new.rename(directory)
+    except OSError:
+        old.rename(directory)
+        raise
 
 
 def _keep(source: Path, target: Path, written_files: frozenset[str]) -> None:

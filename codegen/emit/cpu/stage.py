@@ -9,7 +9,7 @@ from typing import assert_never
 from keramos.emit.cpu import contraction, elementwise, movement, reduction, window
 from keramos.emit.cpu.function import ARRAY_TYPES, Fields, Function, Operand
 from keramos.emit.cpu.loop import scan
-from keramos.emit.describe import layers, shape_text
+from keramos.emit.describe import kernel_text, layers, shape_text
 from keramos.graph import Node
 from keramos.plan.cpu import Key, Plan, Stage, key
 from keramos.primitives import (
@@ -209,7 +209,9 @@ def _docstring(stage: Stage) -> str:
     given = [x for x in stage.node.operands if x.constant is None]
     taken = ", ".join(dict.fromkeys(shape_text(x.shape) for x in given)) or "constants"
     gives = ", ".join(shape_text(stage.node.specs[index].shape) for index in stage.used)
-    return docstring(f"Apply {layers(stage.node)}", f"{taken} -> {gives}")
+    kernel = kernel_text(stage.node)
+    what = f"Apply {layers(stage.node)}{', ' if kernel else ''}{kernel}"
+    return docstring(what, f"{taken} -> {gives}")
 
 
 LINE = 88
