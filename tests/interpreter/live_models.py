@@ -76,7 +76,8 @@ def assert_agrees(
     """Hold the interpreter to Keras on *model* with random weights.
 
     The float64 interpreter is taken as exact; Keras, in float32, may be off by some
-    rounding units of the sums' magnitude, and so may the float32 interpreter.
+    rounding units of the sums' magnitude, and so may the float32 interpreter. An empty
+    batch has to come out empty.
     """
     fill_weights(model, seed)
     file = live_file(model)
@@ -84,9 +85,14 @@ def assert_agrees(
     expected = as_list(model(given, training=False))
     exact = as_list(Interpreter(file, dtype="float64").predict(*inputs))
     found = as_list(Interpreter(file).predict(*inputs))
-    sizes = [np.abs(item).max(initial=0) for item in magnitude(file, *inputs)]
+    sizes = [
+        np.nan_to_num(np.abs(item)).max(initial=0) for item in magnitude(file, *inputs)
+    ]
+
+    nothing = as_list(Interpreter(file).predict(*(item[:0] for item in inputs)))
 
     assert len(expected) == len(exact)
+    assert [item.shape for item in nothing] == [(0, *y.shape[1:]) for y in expected]
     for keras_array, exact_array, array, size in zip(
         expected, exact, found, sizes, strict=True
     ):
@@ -108,12 +114,50 @@ def through_layer(
     layer: keras.Layer, *shapes: Sequence[int | None], dtype: str = "float32"
 ) -> keras.Model:
     """Return the model that passes its inputs through one layer."""
-    inputs = [keras.Input(shape, dtype=dtype) for shape in shapes]
-    outputs = layer(inputs if len(inputs) > 1 else inputs[0])
-    return keras.Model(inputs, outputs)
+    tensors = [keras.Input(shape, dtype=dtype) for shape in shapes]
+    inputs = tensors if len(tensors) > 1 else tensors[0]
+    return keras.Model(inputs, layer(inputs))
 
 
 def noise(shape: Sequence[int], seed: int = 1) -> Array:
     """Return random numbers of both signs."""
     generator = np.random.default_rng(seed)
     return generator.normal(0, 1, shape).astype(np.float32)
+
+
+def hand_built_file(
+    class_name: str,
+    config: dict[str, Any],
+    shape: Sequence[int | None],
+    *,
+    keras_version: str = "3.0.0",
+    weights: Sequence[Array] = (),
+    dtype: str = "float32",
+) -> source.KerasFile:
+    """Return a file that holds one layer, for what the installed Keras can't make."""
+    inputs = {"batch_shape": [None, *shape], "dtype": dtype, "name": "given"}
+    tensors = tuple(
+        source.Tensor(str(i), array.shape, array.dtype.name, partial(np.asarray, array))
+        for i, array in enumerate(weights)
+    )
+    tested = source.LayerConfig(
+        class_name,
+        "tested",
+        {"name": "tested", **config},
+        (source.Call((source.Ref("given", 0, 0),), {}),),
+    )
+    given = source.LayerConfig("InputLayer", "given", inputs, (source.Call((), {}),))
+    return source.KerasFile(
+        path=Path("made.h5"),
+        format="made",
+        keras_version=keras_version,
+        sha256="",
+        model=source.ModelConfig(
+            "Functional",
+            "model",
+            (given, tested),
+            source.Ref("given", 0, 0),
+            source.Ref("tested", 0, 0),
+        ),
+        layer_weights=lambda path: tensors if path == ("tested",) else (),
+    )
