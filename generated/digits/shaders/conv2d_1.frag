@@ -1,0 +1,120 @@
+// conv2d_1: conv2d_1 (Conv2D), (26, 26, 16) -> (24, 24, 16)
+precision highp float;
+precision highp int;
+precision highp sampler2DArray;
+
+// Where tap u of the window of output i lies in x; -1 for padding and for the zeros
+// between elements that a transposed convolution reads.
+int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
+    int s = i * stride + u * dilation - pad;
+    if (s < 0 || s % up != 0) return -1;
+    s /= up;
+    return s < size ? s : -1;
+}
+
+const int IN_D = 1;
+const int IN_H = 26;
+const int IN_W = 26;
+const int IN_BLOCKS = 4;
+const int KERNEL_D = 1;
+const int KERNEL_H = 3;
+const int KERNEL_W = 3;
+const int STRIDE_D = 1;
+const int STRIDE_H = 1;
+const int STRIDE_W = 1;
+const int PAD_D = 0;
+const int PAD_H = 0;
+const int PAD_W = 0;
+const int DILATION_D = 1;
+const int DILATION_H = 1;
+const int DILATION_W = 1;
+const int UP_D = 1;
+const int UP_H = 1;
+const int UP_W = 1;
+
+uniform sampler2DArray t0;
+uniform sampler2DArray t1;
+uniform sampler2DArray t2;
+const int first = 0;
+layout(location = 0) out vec4 o0;
+layout(location = 1) out vec4 o1;
+#define EACH_CELL(F) F(0, 0, r00, o0) F(1, 0, r10, o1)
+#define EACH_PIXEL(F) F(0, x0, s0) F(1, x1, s1)
+#define CELLS_0(F) F(x0, r00) F(x1, r10)
+#define EACH_COLUMN(F) F(0, CELLS_0)
+
+vec4 at0(int n, int d, int h, int w, int b) {
+    return texelFetch(t0, ivec3(b, h * 13 + (w / 2), w % 2), 0);
+}
+
+vec4 at1(int n, int d, int h, int w, int b) {
+    return texelFetch(t1, ivec3(b, w, h), 0);
+}
+
+vec4 at2(int n, int d, int h, int w, int b) {
+    return texelFetch(t2, ivec3(0, 0, b), 0);
+}
+
+void locate(out int n, out int d, out int h, out int w, out int b) {
+    ivec2 p = ivec2(gl_FragCoord.xy);
+    n = 0;
+    d = 0;
+    h = p.y / 12;
+    w = p.y % 12 * 2 + first;
+    b = p.x;
+}
+
+vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
+    vec4 e0 = at2(0, 0, 0, 0, b);
+    r = max((r + e0), vec4(0.0));
+    return r;
+}
+
+// The first block of the input channels that output block b reads.
+int first_block(int b) { return 0; }
+
+// Convolution over few pixels and many channels: PIXELS neighbours in a row share the
+// weights that one fragment fetches.
+//
+//   y[i, o] = finish(sum over u, c of x[i * STRIDE + u - PAD, c] * k[u, c, o])
+//
+// One fragment computes PIXELS pixels of BLOCKS channel blocks, each in its own draw
+// buffer. at1 reads the kernel: (tap, channel, block of four filters).
+
+#define ZERO(p, q, r, o) vec4 r = vec4(0.0);
+#define PLACE(p, near, place) int place = source(w + p, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W);
+#define FETCH(p, near, place) \
+    vec4 near = place < 0 ? vec4(0.0) : at0(n, z, y, place, base + i);
+#define MULTIPLY(near, r) r += near.x * k0 + near.y * k1 + near.z * k2 + near.w * k3;
+#define COLUMN(q, CELLS) { \
+    vec4 k0 = at1(0, 0, tap, c, b + q); \
+    vec4 k1 = at1(0, 0, tap, c + 1, b + q); \
+    vec4 k2 = at1(0, 0, tap, c + 2, b + q); \
+    vec4 k3 = at1(0, 0, tap, c + 3, b + q); \
+    CELLS(MULTIPLY) }
+#define STORE(p, q, r, o) o = finish(r, n, d, h, w + p, b + q);
+
+void main() {
+    int n, d, h, w, b;
+    locate(n, d, h, w, b);
+    int base = first_block(b);
+    EACH_CELL(ZERO)
+    for (int t = 0; t < KERNEL_D; ++t) {
+        int z = source(d, t, STRIDE_D, DILATION_D, PAD_D, UP_D, IN_D);
+        if (z < 0) continue;
+        for (int u = 0; u < KERNEL_H; ++u) {
+            int y = source(h, u, STRIDE_H, DILATION_H, PAD_H, UP_H, IN_H);
+            if (y < 0) continue;
+            for (int v = 0; v < KERNEL_W; ++v) {
+                EACH_PIXEL(PLACE)
+                int tap = (t * KERNEL_H + u) * KERNEL_W + v;
+                for (int i = 0; i < IN_BLOCKS; ++i) {
+                    EACH_PIXEL(FETCH)
+                    int c = 4 * i;
+                    EACH_COLUMN(COLUMN)
+                }
+            }
+        }
+    }
+    EACH_CELL(STORE)
+}
