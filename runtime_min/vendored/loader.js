@@ -45,7 +45,9 @@ class CpuExecutor {
   }
 
   async stages(inputs, n) {
-    return this.#program.stages(inputs.map((x) => Float32Array.from(x)), n);
+    const floats = inputs.map((x) => Float32Array.from(x));
+    const batched = n === 0 ? [] : this.#program.stages(floats);
+    return batched.map(([name, [, ...shape], numbers]) => [name, shape, numbers]);
   }
 
   dispose() {}
@@ -151,7 +153,8 @@ class Model {
       this.#weights(),
       this.#description.cpu(),
     ]);
-    this.#executor = new CpuExecutor(create(tensors));
+    const numbers = [...tensors].map(([name, { data }]) => [name, data]);
+    this.#executor = new CpuExecutor(create(Object.fromEntries(numbers)));
     this.device = "cpu";
     this.fallback = undefined;
   }
@@ -182,7 +185,7 @@ class Model {
     );
   }
 
-  /** Return what each stage gives for the first batch: `{name: {shape, data}}`. */
+  /** Return what each stage gives for the first samples: `{name: {shape, data}}`. */
   layerOutputs(input, names) {
     return this.#withInputs(input, async (arrays, n) => {
       const stages = await this.#ready.stages(arrays, n);

@@ -12,7 +12,9 @@ void main() {
 }
 `;
 const LANES = 4;
+const AXES = 5;
 const BYTES_PER_TEXEL = 16;
+const NO_WEIGHTS = { blocks: 0, stride: 0 };
 // How long a lost context may take to come back, and how often one run begins anew.
 const RESTORATION_MS = 10000;
 const ATTEMPTS = 3;
@@ -75,7 +77,7 @@ async function until(done) {
 }
 
 /**
- * How an array `(n, d, h, w, c)` lies in a texture array.
+ * How an array of up to five axes lies in a texture array or a uniform buffer.
  *
  * Each index adds its own offset, so one table per axis says everything.
  */
@@ -92,8 +94,11 @@ class Packing {
       for (let radix = 1; radix < padded[axis]; ++digit) {
         radix *= split[digit];
       }
-      return offsets(length, split.slice(first, digit), strides.slice(first, digit));
+      return offsetTable(length, split.slice(first, digit), strides.slice(first, digit));
     });
+    while (this.tables.length < AXES) {
+      this.tables.unshift(new Int32Array(1));
+    }
     [this.layers, this.height, this.width] = size;
     this.length = this.layers * this.height * this.width * LANES;
     this.count = view.slice(1).reduce((a, b) => a * b, 1);
@@ -137,7 +142,7 @@ class Packing {
 }
 
 /** Return where each of *length* indices lies, written in mixed radix. */
-function offsets(length, radices, strides) {
+function offsetTable(length, radices, strides) {
   const table = new Int32Array(length);
   for (let i = 0; i < length; ++i) {
     let rest = i;
@@ -201,6 +206,7 @@ export class Executor {
   #ledger;
   #programs;
   #textures;
+  #buffers;
   #stages;
   #inputs;
   #outputs;
@@ -283,6 +289,7 @@ export class Executor {
       packing.pack(this.#tensors.get(entry.tensor).data, texels, 0, 1);
       this.#write(this.#textures[entry.texture], packing, texels);
     }
+    this.#buffers = plan.buffers.map((entry) => this.#buffer(entry));
     this.#stages = plan.steps.map((entry) => ({
       name: entry.name,
       draws: "body" in entry ? this.#loop(entry) : this.#draws(entry, 0, new Map()),
@@ -335,6 +342,10 @@ export class Executor {
       for (let unit = 0; unit < this.#plan.programs[index].samplers; ++unit) {
         gl.uniform1i(gl.getUniformLocation(program, `t${unit}`), unit);
       }
+      for (let slot = 0; slot < this.#plan.programs[index].blocks; ++slot) {
+        const block = gl.getUniformBlockIndex(program, `K${slot}`);
+        gl.uniformBlockBinding(program, block, slot);
+      }
       const [first, moment, origin] = ["first", "moment", "origin"].map((name) =>
         gl.getUniformLocation(program, name),
       );
@@ -377,6 +388,26 @@ export class Executor {
     return texture;
   }
 
+  /** Return weights as uniform blocks, each at an offset that can be bound. */
+  #buffer(entry) {
+    const gl = this.#gl;
+    const packing = new Packing(entry);
+    const numbers = new Float32Array(packing.length);
+    packing.pack(this.#tensors.get(entry.tensor).data, numbers, 0, 1);
+    const buffer = this.#ledger.create("Buffer");
+    const alignment = gl.getParameter(gl.UNIFORM_BUFFER_OFFSET_ALIGNMENT);
+    const stride = Math.ceil(entry.block / alignment) * alignment;
+    const size = entry.block / numbers.BYTES_PER_ELEMENT;
+    const count = numbers.length / size;
+    gl.bindBuffer(gl.UNIFORM_BUFFER, buffer);
+    gl.bufferData(gl.UNIFORM_BUFFER, count * stride, gl.STATIC_DRAW);
+    for (let k = 0; k < count; ++k) {
+      gl.bufferSubData(gl.UNIFORM_BUFFER, k * stride, numbers, k * size, size);
+    }
+    gl.bindBuffer(gl.UNIFORM_BUFFER, null);
+    return { buffer, stride, size: entry.block, blocks: entry.blocks };
+  }
+
   #write(texture, { width, height, layers }, texels) {
     const gl = this.#gl;
     const target = gl.TEXTURE_2D_ARRAY;
@@ -409,9 +440,15 @@ export class Executor {
     const other = (index) => swap.get(index) ?? index;
     const textures = entry.textures.map((index) => this.#textures[other(index)]);
     const target = other(entry.texture);
-    return entry.draws.map(([first, count]) => {
+    const weights = "buffer" in entry ? this.#buffers[entry.buffer] : NO_WEIGHTS;
+    return entry.draws.map(([first, count], index) => {
       const framebuffer = this.#framebuffer(target, layer + first, count, outputs);
-      return { program, textures, framebuffer, x, y, width, height, first, moment };
+      const offsets = Array.from(
+        { length: weights.blocks },
+        (_, slot) => (index * weights.blocks + slot) * weights.stride,
+      );
+      const values = { first, moment, x, y, width, height };
+      return { program, textures, weights, offsets, framebuffer, ...values };
     });
   }
 
@@ -473,24 +510,29 @@ export class Executor {
     gl.bindVertexArray(null);
   }
 
-  #draw({ program, textures, framebuffer, x, y, width, height, first, moment }) {
+  #draw(draw) {
     const gl = this.#gl;
+    const { program, textures, weights, offsets, x, y } = draw;
     gl.useProgram(program.program);
     for (let unit = 0; unit < textures.length; ++unit) {
       gl.activeTexture(gl.TEXTURE0 + unit);
       gl.bindTexture(gl.TEXTURE_2D_ARRAY, textures[unit]);
     }
+    for (let slot = 0; slot < offsets.length; ++slot) {
+      const { buffer, size } = weights;
+      gl.bindBufferRange(gl.UNIFORM_BUFFER, slot, buffer, offsets[slot], size);
+    }
     if (program.first !== null) {
-      gl.uniform1i(program.first, first);
+      gl.uniform1i(program.first, draw.first);
     }
     if (program.moment !== null) {
-      gl.uniform1i(program.moment, moment);
+      gl.uniform1i(program.moment, draw.moment);
     }
     if (program.origin !== null) {
       gl.uniform2i(program.origin, x, y);
     }
-    gl.viewport(x, y, width, height);
-    gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
+    gl.viewport(x, y, draw.width, draw.height);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, draw.framebuffer);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
@@ -706,6 +748,8 @@ function requireDevice(gl, plan, maxTextureSize = Infinity) {
     MAX_ARRAY_TEXTURE_LAYERS: most(sizes.map(([, , layers]) => layers)),
     MAX_DRAW_BUFFERS: most(plan.programs.map(({ outputs }) => outputs)),
     MAX_TEXTURE_IMAGE_UNITS: most(plan.programs.map(({ samplers }) => samplers)),
+    MAX_FRAGMENT_UNIFORM_BLOCKS: most(plan.programs.map(({ blocks }) => blocks)),
+    MAX_UNIFORM_BLOCK_SIZE: most(plan.buffers.map(({ block }) => block)),
   };
   const given = (name) => {
     const value = gl.getParameter(gl[name]);

@@ -107,19 +107,3 @@ def ask(page: Page, function: str, argument: object = None) -> Any:  # noqa: ANN
         }}""",
         argument,
     )
-
-
-def ask(page: Page, function: str, argument: object = None) -> Any:  # noqa: ANN401
-    """Return what a JavaScript function gives; raise where it takes too long."""
-    late = f"new Error('the page took more than {DEADLINE_MS} ms')"
-    return page.evaluate(
-        f"""(argument) => {{
-            let timer;
-            const deadline = new Promise((_, reject) => {{
-                timer = setTimeout(() => reject({late}), {DEADLINE_MS});
-            }});
-            return Promise.race([({function})(argument), deadline])
-                .finally(() => clearTimeout(timer));
-        }}""",
-        argument,
-    )
