@@ -13,7 +13,7 @@ from keramos.errors import CompileError, Problem, quoted
 from keramos.source import archive, legacy_hdf5, tensorflow_js
 from keramos.source.file import KerasFile, Tensor
 from keramos.source.hdf5 import Hdf5Source, is_hdf5
-from keramos.source.json_text import parse_object
+from keramos.source.json_text import LONGEST_TEXT, parse_object
 from keramos.source.keras_js import BEGINNING, keras_js_model
 from keramos.source.layer_tree import Owner, model_tree
 from keramos.source.model_config import parse_model
@@ -87,9 +87,9 @@ def read(path: str | Path, *, weights_file: str | Path | None = None) -> KerasFi
 
 
 def _check_exists(path: Path) -> None:
-    """Refuse a path at which nothing lies."""
+    """Refuse a path at which no file or directory lies (a pipe could block)."""
     try:
-        exists = path.exists()
+        exists = path.is_file() or path.is_dir()
     except (OSError, ValueError):  # a name too long, or with a null byte
         exists = False
     if not exists:
@@ -173,7 +173,9 @@ def _hdf5(path: Path, other: Path | None) -> tuple[_Architecture, _Weights]:
 def _json(path: Path, other: Path | None) -> tuple[_Architecture, _Weights]:
     """Read an architecture with its weights in another file, or TensorFlow.js."""
     where = path.name
-    value = parse_object(path.read_bytes(), where=where, what="the file")
+    with path.open("rb") as file:
+        text = file.read(LONGEST_TEXT + 1)
+    value = parse_object(text, where=where, what="the file")
     if tensorflow_js.is_tensorflow_js(value):
         config, version = tensorflow_js.topology(value, where=where)
         architecture = _Architecture("tensorflow.js", config, (path,), version)

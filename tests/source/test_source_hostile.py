@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -117,6 +118,14 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_a_name_no_file_can_have() -> None:
     assert "there is no such file" in refusal(Path("a" * 5000))
     assert "there is no such file" in refusal(Path("a\0b"))
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.h5")
+
+    line = refusal(tmp_path / "m.h5")
+
+    assert line == "m.h5: there is no such file or directory"
 
 
 def test_a_directory_without_a_model(tmp_path: Path) -> None:
