@@ -7,7 +7,7 @@ reached from its outputs. Passes build new graphs with :meth:`Graph.rewrite`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -41,12 +41,20 @@ class Constant:
     """Numbers known ahead of time, made when asked for and not kept.
 
     *reshaped* is the constant that holds the same numbers in the same order under
-    another shape, if there is one: stored once, it serves both.
+    another shape, if there is one: stored once, it serves both. Constants of the same
+    *recipe*, which says how they are made and of what, hold the same numbers too; one
+    without is like no other.
     """
 
     spec: Spec
     load: Callable[[], Array] = field(repr=False)
     reshaped: Constant | None = field(default=None, repr=False)
+    recipe: tuple[Hashable, ...] = field(default=(), repr=False)
+
+    @property
+    def identity(self) -> Hashable:
+        """Return what is equal for constants that are known to be equal."""
+        return (self.spec, self.recipe) if self.recipe else self
 
     @property
     def stored(self) -> Constant:
@@ -251,7 +259,9 @@ def _fold(node: Node, index: int) -> Value:
 
     name = next((x.name for x in node.inputs if x.name), "")
     same = node.inputs[0].constant if isinstance(node.primitive, Reshape) else None
-    return constant(Constant(node.specs[index], load, same), name=name)
+    made_of = (x.constant.identity for x in node.inputs if x.constant is not None)
+    recipe = (node.primitive, index, *made_of)
+    return constant(Constant(node.specs[index], load, same, recipe), name=name)
 
 
 _ORIGINS: ContextVar[tuple[Origin, ...]] = ContextVar("origins", default=())
@@ -367,7 +377,12 @@ def literal(array: Array, *, name: str = "") -> Value:
         "b": "bool",
     }
     spec = Spec(array.shape, names[array.dtype.kind])
-    return constant(Constant(spec, lambda: array), name=name)
+    recipe = (array.tobytes(),) if array.size <= _SMALL else ()
+    return constant(Constant(spec, lambda: array, recipe=recipe), name=name)
+
+
+# Literals of no more elements are known by their numbers.
+_SMALL = 64
 
 
 Visitor = Callable[[Node, tuple[Value, ...]], "tuple[Value, ...] | None"]

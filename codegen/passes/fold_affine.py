@@ -14,9 +14,9 @@ import numpy as np
 
 from keramos import expr as scalar
 from keramos.expr import Expr, operand, operands_of
-from keramos.graph import Array, Constant, Graph, Node, Value, apply, constant
+from keramos.graph import Array, Constant, Graph, Node, Value, apply, constant, literal
 from keramos.passes.algebra import ONE, ZERO, Affine, affine, kind, size
-from keramos.passes.matching import Readers, aligned, compact, origins, plain
+from keramos.passes.matching import Readers, aligned, compact, key, origins, plain
 from keramos.primitives import (
     Contract,
     Conv,
@@ -128,7 +128,10 @@ def _computed(expr: Expr, operands: Sequence[Value], *, role: str) -> Value:
         result: Array = np.broadcast_to(wide, (1, *_known(shape)))[0]
         return result.astype(np.float32)
 
-    return constant(Constant(Spec(shape), load), name=_name(kept[0], role))
+    return constant(
+        Constant(Spec(shape), load, recipe=("computed", expr, *map(key, kept))),
+        name=_name(kept[0], role),
+    )
 
 
 def _name(x: Value, role: str) -> str:
@@ -187,7 +190,7 @@ def _factor(scale: Expr, inputs: Sequence[Value]) -> Value:
     if operands_of(scale):
         return _computed(scale, inputs, role="scale")
     number = np.float32(scalar.evaluate(scale, []))
-    return constant(Constant(Spec(()), lambda: np.asarray(number)), name="")
+    return literal(np.asarray(number))
 
 
 def _weights(primitive: Primitive, inputs: Sequence[Value]) -> int | None:
@@ -241,7 +244,8 @@ def _scaled(weights: Value, factor: Value, axes: Mapping[int, int], rank: int) -
         numbers = numbers.transpose(*others, *order).reshape(shape)
         return _product(_array(weights), numbers)
 
-    return constant(Constant(weights.spec, load), name=weights.name)
+    recipe = ("scaled", key(weights), key(factor), tuple(axes.items()), rank)
+    return constant(Constant(weights.spec, load, recipe=recipe), name=weights.name)
 
 
 def _array(x: Value) -> Array:
@@ -339,7 +343,8 @@ def _scaled_channels(kernel: Value, factor: Value, groups: int) -> Value:
         columns = scales.reshape(groups, depth).T.repeat(filters // groups, axis=1)
         return _product(numbers, columns)
 
-    return constant(Constant(kernel.spec, load), name=kernel.name)
+    recipe = ("channels scaled", key(kernel), key(factor), groups)
+    return constant(Constant(kernel.spec, load, recipe=recipe), name=kernel.name)
 
 
 def _bias(
@@ -367,7 +372,8 @@ def _bias(
         narrow: Array = result[0].astype(np.float32)
         return narrow
 
-    return constant(Constant(spec, load), name=_name(kernel, "bias"))
+    recipe = ("bias", primitive, key(kernel), key(shift), weights)
+    return constant(Constant(spec, load, recipe=recipe), name=_name(kernel, "bias"))
 
 
 def _with_bias(node: Node, bias: Value) -> tuple[Value, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from keramos.expr import operands_of
 from keramos.graph import Array, Constant, Graph, Node, Value, constant
+from keramos.passes.matching import key
 from keramos.primitives import Map, Scan, product
 
 
@@ -37,7 +38,8 @@ def _result(node: Node, inputs: tuple[Value, ...], index: int) -> Value:
         return result
 
     name = next((x.name for x in inputs if x.name), "")
-    return constant(Constant(node.specs[index], load), name=name)
+    recipe = (node.primitive, node.epilogue, index, *map(key, inputs))
+    return constant(Constant(node.specs[index], load, recipe=recipe), name=name)
 
 
 def _uniform(node: Node) -> tuple[Value, ...] | None:
@@ -52,4 +54,5 @@ def _uniform(node: Node) -> tuple[Value, ...] | None:
         result: Array = node.evaluate(*(zeros for _ in node.inputs))[0][0]
         return result
 
-    return (constant(Constant(spec, load), name=""),)
+    recipe = (node.primitive,)
+    return (constant(Constant(spec, load, recipe=recipe), name=""),)

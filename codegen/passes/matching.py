@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from keramos.expr import Expr, operands_of
 from keramos.graph import Graph, Node, Origin, Value
@@ -15,11 +15,13 @@ from keramos.primitives import (
 )
 
 Pass = Callable[[Graph], Graph]
-Key = Value | tuple[Node, int]
+Key = Hashable
 
 
 def key(x: Value) -> Key:
-    """Return what *x* is, however often its node's results were asked for."""
+    """Return what is equal for values that are known to be equal."""
+    if x.constant is not None:
+        return x.constant.identity
     return x if x.node is None else (x.node, x.index)
 
 

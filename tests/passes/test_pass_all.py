@@ -103,6 +103,18 @@ def test_the_body_of_a_loop_is_optimised() -> None:
     ]
 
 
+def test_a_layer_that_is_applied_twice_has_its_weights_once() -> None:
+    kernel, bias, scale = weight("k", 3, 3, 4, 4), weight("b", 4), weight("scale", 4)
+    dense = weight("dense", 144, 2)
+
+    def shared(x: Value) -> Value:
+        y = ops.conv(x, kernel) * (scale * ops.exp(bias)) + bias
+        return ops.matmul(ops.reshape(y, (-1,)), dense)
+
+    a, b = shared(value(8, 8, 4)), shared(value(8, 8, 4, name="z"))
+    assert len(optimise(graph(a, b)).constants()) == 3
+
+
 def test_no_weights_are_read() -> None:
     def load() -> Array:
         raise AssertionError("read while optimising")

@@ -7,7 +7,7 @@ import pytest
 from small_graphs import array, assert_same, graph, lines, value, weight
 
 from keramos import ops
-from keramos.expr import where
+from keramos.expr import call, where
 from keramos.graph import Value, apply, elementwise
 from keramos.passes.fold_affine import fold_affine
 from keramos.primitives import Contract, Map
@@ -147,7 +147,9 @@ def test_a_scale_of_a_scale_is_one_scale() -> None:
 
 
 def test_an_activation_in_front_stays() -> None:
-    y = graph(conv(ops.relu(value(8, 8, 4) * weight("scale", 4)), 4))
+    x, scale = value(8, 8, 4), weight("scale", 4)
+    activated = elementwise(lambda x, a: call("max", x * a, 0), x, scale)
+    y = graph(conv(activated, 4))
 
     assert lines(fold_affine(y)) == lines(y)
 
@@ -171,7 +173,7 @@ def test_what_is_centred_first_is_not_turned_round_for_another_factor() -> None:
 def affine(x: Value, *shape: int) -> Value:
     """Return x by one number, less another, in Keras' way of writing it."""
     a, b = weight("norm/a", *shape), weight("norm/b", *shape)
-    return elementwise(lambda x, a, b: b - x * a / 2, x, a, b)
+    return elementwise(lambda x, a, b: (b - (x * a + a)) / 2, x, a, b)
 
 
 X, Z = value(3, 4, 5), value(4, 3, 8)
