@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from small_graphs import graph, lines, value, weight
+from small_graphs import assert_same, graph, lines, value, weight
 
 from keramos import ops
 from keramos.graph import Array, Constant, Graph, Value, constant, elementwise
@@ -113,6 +113,25 @@ def test_a_layer_that_is_applied_twice_has_its_weights_once() -> None:
 
     a, b = shared(value(8, 8, 4)), shared(value(8, 8, 4, name="z"))
     assert len(optimise(graph(a, b)).constants()) == 3
+
+
+def test_shared_weights_that_are_folded_in_two_ways_are_two() -> None:
+    kernel, dense = weight("k", 3, 3, 4, 4), weight("dense", 4, 4)
+    parts: list[Value] = []
+    for number in range(2):
+        a, b = weight(f"a{number}", 4), weight(f"b{number}", 4)
+        x = value(8, 8, 4, name=f"x{number}")
+        parts += [
+            ops.conv(x, kernel) * a,
+            ops.conv(x * a, kernel),
+            ops.conv(x * 0.5 + b, kernel),
+            ops.matmul(x * a, dense),
+            ops.matmul(x * 0.5 + b, dense),
+            ops.matmul(x, dense) * a * b + b,
+        ]
+    before = graph(*parts)
+
+    assert_same(before, optimise(before))
 
 
 def test_no_weights_are_read() -> None:
