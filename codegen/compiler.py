@@ -10,6 +10,7 @@ from pathlib import Path
 from keramos import source
 from keramos.emit.directory import write, written
 from keramos.emit.gl import emit_gl
+from keramos.emit.javascript import emit_javascript
 from keramos.emit.package import Provenance, emit_package
 from keramos.errors import CompileError, Problem, quoted
 from keramos.graph import Graph
@@ -21,7 +22,7 @@ from keramos.source import KerasFile
 from keramos.text import identifier
 from keramos.version import VERSION
 
-TARGETS = ("cpu", "gl")
+TARGETS = ("cpu", "gl", "web")
 # Below, a texel's neighbours are lost; above, no GPU follows.
 TEXTURE_SIZES = range(16, 16384 + 1)
 # A package with such a name would hide what NumPy, or the package itself, imports.
@@ -49,7 +50,7 @@ class Options:
 
     def problems(self) -> Iterator[Problem]:
         """Yield what can't be done whatever the model is."""
-        known = " and ".join(map(repr, TARGETS))
+        known = ", ".join(map(repr, TARGETS))
         for target in self.targets:
             if target not in TARGETS:
                 problem = f"there is no target {quoted(target)}"
@@ -133,7 +134,12 @@ def compile_file(  # noqa: PLR0913  options, each by its name
     weights_name = None if weights is None else Path(weights).name
     files = _emitted(file, graph, name=name, options=options, weights=weights_name)
     report(f"writing {name}")
-    write(files, directory / name)
+    try:
+        write(files, directory / name)
+    except OSError as error:
+        where = quoted(str(directory / name))
+        problem = f"can't be written: {error.strerror}"
+        raise CompileError.at(where, problem) from None
     return Package(name, directory / name, tuple(files))
 
 
@@ -185,22 +191,28 @@ def _emitted(
         "input_shapes": {key: list(d) for key, d in options.input_shapes.items()},
         "weights_file": weights,
     }
+    names = constant_names(graph)
+    where = file.path.name
     gl = None
     if "gl" in options.targets:
         stated["max_texture_size"] = options.max_texture_size
         stated["batch"] = options.batch
         gl = emit_gl(
             graph,
-            names=constant_names(graph),
+            names=names,
             limits=Limits(options.max_texture_size),
             batch=options.batch,
-            where=file.path.name,
+            where=where,
         )
+    javascript = None
+    if "web" in options.targets:
+        javascript = emit_javascript(graph, names=names, where=where)
     return emit_package(
         graph,
         name=name,
         options=stated,
-        provenance=Provenance(file.path.name, file.sha256, VERSION, file.keras_version),
+        provenance=Provenance(where, file.sha256, VERSION, file.keras_version),
         gl=None if gl is None else gl.files,
         constants=None if gl is None else gl.constants,
+        javascript=javascript,
     )

@@ -115,12 +115,12 @@ class Model {
 
   async #useWebgl() {
     const { gl, canvas, maxTextureSize, onProgress, signal } = this.#options;
-    let context;
     try {
       if (!this.#files.has(PLAN)) {
         throw new DeviceError("the package was compiled without the target gl");
       }
-      context = gl ?? openContext(canvas);
+      const context = gl ?? openContext(canvas);
+      this.#owned = gl === undefined && canvas === undefined ? context : undefined;
       const [tensors, plan, shaders] = await Promise.all([
         this.#weights(),
         this.#files.text(PLAN),
@@ -135,8 +135,8 @@ class Model {
         signal,
       });
       this.device = "webgl2";
-      this.#owned = gl === undefined && canvas === undefined ? context : undefined;
     } catch (error) {
+      this.dispose();
       if (!this.#auto || !(error instanceof DeviceError)) {
         throw error;
       }

@@ -1,0 +1,363 @@
+/** Fill y with what stands in x from start on. */
+function copy(x, start, y) {
+  for (let k = 0; k < y.length; k++) {
+    y[k] = x[start + k];
+  }
+}
+
+/** Return start plus each index times its stride, for all indices in row-major order. */
+function offsets(sizes, strides, start) {
+  let table = Int32Array.of(start);
+  sizes.forEach((size, axis) => {
+    const longer = new Int32Array(table.length * size);
+    for (let k = 0; k < longer.length; k++) {
+      longer[k] = table[Math.floor(k / size)] + (k % size) * strides[axis];
+    }
+    table = longer;
+  });
+  return table;
+}
+
+/** Lay out the columns of matrices in blocks of width, row by row, for the kernels. */
+function pack(x, rows, columns, width, count, y) {
+  const size = columns.length / count;
+  const blocks = Math.ceil(size / width);
+  const packed = y ?? new Float32Array(count * blocks * rows.length * width);
+  let k = 0;
+  for (let matrix = 0; matrix < count; matrix++) {
+    for (let block = 0; block < blocks; block++) {
+      const first = matrix * size + Math.min(block * width, size - width);
+      for (let row = 0; row < rows.length; row++) {
+        for (let column = first; column < first + width; column++) {
+          packed[k++] = x[rows[row] + columns[column]];
+        }
+      }
+    }
+  }
+  return packed;
+}
+
+// Conv2D: [28, 28, 1] -> [26, 26, 16]
+function conv2d(x, y, extra, kernel, at, rows) {
+  for (let p = 0; p < 676; p += 4) {
+    const a0 = at[p];
+    const a1 = at[p + 1];
+    const a2 = at[p + 2];
+    const a3 = at[p + 3];
+    let next = 0;
+    for (let u0 = 0; u0 < 3; u0++) {
+      const q0_0 = a0 + u0 * 28;
+      const q0_1 = a1 + u0 * 28;
+      const q0_2 = a2 + u0 * 28;
+      const q0_3 = a3 + u0 * 28;
+      for (let k = 0; k < 3; k++) {
+        rows[next] = x[q0_0 + k];
+        rows[next + 9] = x[q0_1 + k];
+        rows[next + 18] = x[q0_2 + k];
+        rows[next + 27] = x[q0_3 + k];
+        next++;
+      }
+    }
+    let w = 0;
+    for (let o = 0; o < 16; o += 4) {
+      let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0, s20 = 0, s21 = 0, s22 = 0, s23 = 0, s30 = 0, s31 = 0, s32 = 0, s33 = 0;
+      for (let k = 0; k < 9; k++) {
+        const w0 = kernel[w];
+        const w1 = kernel[w + 1];
+        const w2 = kernel[w + 2];
+        const w3 = kernel[w + 3];
+        w += 4;
+        const v0 = rows[k];
+        s00 += v0 * w0;
+        s01 += v0 * w1;
+        s02 += v0 * w2;
+        s03 += v0 * w3;
+        const v1 = rows[9 + k];
+        s10 += v1 * w0;
+        s11 += v1 * w1;
+        s12 += v1 * w2;
+        s13 += v1 * w3;
+        const v2 = rows[18 + k];
+        s20 += v2 * w0;
+        s21 += v2 * w1;
+        s22 += v2 * w2;
+        s23 += v2 * w3;
+        const v3 = rows[27 + k];
+        s30 += v3 * w0;
+        s31 += v3 * w1;
+        s32 += v3 * w2;
+        s33 += v3 * w3;
+      }
+      const e0_0 = extra[o];
+      const e0_1 = extra[o + 1];
+      const e0_2 = extra[o + 2];
+      const e0_3 = extra[o + 3];
+      const y0 = p * 16 + o;
+      y[y0] = Math.max((s00 + e0_0), 0);
+      y[y0 + 1] = Math.max((s01 + e0_1), 0);
+      y[y0 + 2] = Math.max((s02 + e0_2), 0);
+      y[y0 + 3] = Math.max((s03 + e0_3), 0);
+      const y1 = (p + 1) * 16 + o;
+      y[y1] = Math.max((s10 + e0_0), 0);
+      y[y1 + 1] = Math.max((s11 + e0_1), 0);
+      y[y1 + 2] = Math.max((s12 + e0_2), 0);
+      y[y1 + 3] = Math.max((s13 + e0_3), 0);
+      const y2 = (p + 2) * 16 + o;
+      y[y2] = Math.max((s20 + e0_0), 0);
+      y[y2 + 1] = Math.max((s21 + e0_1), 0);
+      y[y2 + 2] = Math.max((s22 + e0_2), 0);
+      y[y2 + 3] = Math.max((s23 + e0_3), 0);
+      const y3 = (p + 3) * 16 + o;
+      y[y3] = Math.max((s30 + e0_0), 0);
+      y[y3 + 1] = Math.max((s31 + e0_1), 0);
+      y[y3 + 2] = Math.max((s32 + e0_2), 0);
+      y[y3 + 3] = Math.max((s33 + e0_3), 0);
+    }
+  }
+}
+
+// Conv2D: [26, 26, 16] -> [24, 24, 16]
+function conv2d_1(x, y, extra, kernel, at) {
+  for (let p = 0; p < 576; p += 4) {
+    const a0 = at[p];
+    const a1 = at[p + 1];
+    const a2 = at[p + 2];
+    const a3 = at[p + 3];
+    let w = 0;
+    for (let o = 0; o < 16; o += 4) {
+      let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0, s20 = 0, s21 = 0, s22 = 0, s23 = 0, s30 = 0, s31 = 0, s32 = 0, s33 = 0;
+      for (let u0 = 0; u0 < 3; u0++) {
+        const b0_0 = a0 + u0 * 416;
+        const b0_1 = a1 + u0 * 416;
+        const b0_2 = a2 + u0 * 416;
+        const b0_3 = a3 + u0 * 416;
+        for (let k = 0; k < 48; k++) {
+          const w0 = kernel[w];
+          const w1 = kernel[w + 1];
+          const w2 = kernel[w + 2];
+          const w3 = kernel[w + 3];
+          w += 4;
+          const v0 = x[b0_0 + k];
+          s00 += v0 * w0;
+          s01 += v0 * w1;
+          s02 += v0 * w2;
+          s03 += v0 * w3;
+          const v1 = x[b0_1 + k];
+          s10 += v1 * w0;
+          s11 += v1 * w1;
+          s12 += v1 * w2;
+          s13 += v1 * w3;
+          const v2 = x[b0_2 + k];
+          s20 += v2 * w0;
+          s21 += v2 * w1;
+          s22 += v2 * w2;
+          s23 += v2 * w3;
+          const v3 = x[b0_3 + k];
+          s30 += v3 * w0;
+          s31 += v3 * w1;
+          s32 += v3 * w2;
+          s33 += v3 * w3;
+        }
+      }
+      const e0_0 = extra[o];
+      const e0_1 = extra[o + 1];
+      const e0_2 = extra[o + 2];
+      const e0_3 = extra[o + 3];
+      const y0 = p * 16 + o;
+      y[y0] = Math.max((s00 + e0_0), 0);
+      y[y0 + 1] = Math.max((s01 + e0_1), 0);
+      y[y0 + 2] = Math.max((s02 + e0_2), 0);
+      y[y0 + 3] = Math.max((s03 + e0_3), 0);
+      const y1 = (p + 1) * 16 + o;
+      y[y1] = Math.max((s10 + e0_0), 0);
+      y[y1 + 1] = Math.max((s11 + e0_1), 0);
+      y[y1 + 2] = Math.max((s12 + e0_2), 0);
+      y[y1 + 3] = Math.max((s13 + e0_3), 0);
+      const y2 = (p + 2) * 16 + o;
+      y[y2] = Math.max((s20 + e0_0), 0);
+      y[y2 + 1] = Math.max((s21 + e0_1), 0);
+      y[y2 + 2] = Math.max((s22 + e0_2), 0);
+      y[y2 + 3] = Math.max((s23 + e0_3), 0);
+      const y3 = (p + 3) * 16 + o;
+      y[y3] = Math.max((s30 + e0_0), 0);
+      y[y3 + 1] = Math.max((s31 + e0_1), 0);
+      y[y3 + 2] = Math.max((s32 + e0_2), 0);
+      y[y3 + 3] = Math.max((s33 + e0_3), 0);
+    }
+  }
+}
+
+// MaxPooling2D: [24, 24, 16] -> [12, 12, 16]
+function max_pooling2d(y, x) {
+  for (let i0 = 0; i0 < 12; i0++) {
+    for (let i1 = 0; i1 < 12; i1++) {
+      for (let c = 0; c < 16; c++) {
+        const a = i0 * 768 + i1 * 32 + c;
+        let s = x[a];
+        s = Math.max(s, x[a + 16]);
+        s = Math.max(s, x[a + 384]);
+        s = Math.max(s, x[a + 400]);
+        y[i0 * 192 + i1 * 16 + c] = s;
+      }
+    }
+  }
+}
+
+// Dense: [12, 12, 16] -> [64]
+function dense(x, matrix, y, extra) {
+  for (let o = 0, begin = 0; o < 64; o += 8, begin += 18432) {
+    const p = 0;
+    const a0 = 0;
+    let w = begin;
+    let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s04 = 0, s05 = 0, s06 = 0, s07 = 0;
+    for (let k = 0; k < 2304; k++) {
+      const w0 = matrix[w];
+      const w1 = matrix[w + 1];
+      const w2 = matrix[w + 2];
+      const w3 = matrix[w + 3];
+      const w4 = matrix[w + 4];
+      const w5 = matrix[w + 5];
+      const w6 = matrix[w + 6];
+      const w7 = matrix[w + 7];
+      w += 8;
+      const v0 = x[a0 + k];
+      s00 += v0 * w0;
+      s01 += v0 * w1;
+      s02 += v0 * w2;
+      s03 += v0 * w3;
+      s04 += v0 * w4;
+      s05 += v0 * w5;
+      s06 += v0 * w6;
+      s07 += v0 * w7;
+    }
+    const y0 = p * 64 + o;
+    y[y0] = Math.max((s00 + extra[y0]), 0);
+    y[y0 + 1] = Math.max((s01 + extra[y0 + 1]), 0);
+    y[y0 + 2] = Math.max((s02 + extra[y0 + 2]), 0);
+    y[y0 + 3] = Math.max((s03 + extra[y0 + 3]), 0);
+    y[y0 + 4] = Math.max((s04 + extra[y0 + 4]), 0);
+    y[y0 + 5] = Math.max((s05 + extra[y0 + 5]), 0);
+    y[y0 + 6] = Math.max((s06 + extra[y0 + 6]), 0);
+    y[y0 + 7] = Math.max((s07 + extra[y0 + 7]), 0);
+  }
+}
+
+// Dense: [64] -> [10]
+function dense_1(x, matrix, y, extra) {
+  for (let block = 0, begin = 0; block < 10; block += 8, begin += 512) {
+    const o = Math.min(block, 2);
+    const p = 0;
+    const a0 = 0;
+    let w = begin;
+    let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s04 = 0, s05 = 0, s06 = 0, s07 = 0;
+    for (let k = 0; k < 64; k++) {
+      const w0 = matrix[w];
+      const w1 = matrix[w + 1];
+      const w2 = matrix[w + 2];
+      const w3 = matrix[w + 3];
+      const w4 = matrix[w + 4];
+      const w5 = matrix[w + 5];
+      const w6 = matrix[w + 6];
+      const w7 = matrix[w + 7];
+      w += 8;
+      const v0 = x[a0 + k];
+      s00 += v0 * w0;
+      s01 += v0 * w1;
+      s02 += v0 * w2;
+      s03 += v0 * w3;
+      s04 += v0 * w4;
+      s05 += v0 * w5;
+      s06 += v0 * w6;
+      s07 += v0 * w7;
+    }
+    const y0 = p * 10 + o;
+    y[y0] = (s00 + extra[y0]);
+    y[y0 + 1] = (s01 + extra[y0 + 1]);
+    y[y0 + 2] = (s02 + extra[y0 + 2]);
+    y[y0 + 3] = (s03 + extra[y0 + 3]);
+    y[y0 + 4] = (s04 + extra[y0 + 4]);
+    y[y0 + 5] = (s05 + extra[y0 + 5]);
+    y[y0 + 6] = (s06 + extra[y0 + 6]);
+    y[y0 + 7] = (s07 + extra[y0 + 7]);
+  }
+}
+
+// Dense: [10] -> [10]
+function dense_1_2(x, y) {
+  const a = 0;
+  let most = -Infinity;
+  for (let k = 0; k < 10; k++) {
+    most = Math.max(most, x[a + k]);
+  }
+  let sum = 0;
+  for (let k = 0; k < 10; k++) {
+    const e = Math.exp(x[a + k] - most);
+    sum += e;
+    y[a + k] = e;
+  }
+  for (let k = 0; k < 10; k++) {
+    y[a + k] /= sum;
+  }
+}
+
+/** Return the model whose constants are *tensors*: typed arrays by name. */
+export function create(tensors) {
+  const arena = new Float32Array(20032);
+  const input_layer = arena.subarray(10816, 11600);
+  const after_conv2d = arena.subarray(0, 10816);
+  const after_conv2d_1 = arena.subarray(10816, 20032);
+  const after_max_pooling2d = arena.subarray(0, 2304);
+  const after_dense = arena.subarray(2304, 2368);
+  const after_dense_1 = arena.subarray(0, 10);
+  const after_dense_1_2 = arena.subarray(12, 22);
+  const conv2d_rows = arena.subarray(11600, 11636);
+  const conv2d_bias = tensors["conv2d_bias"];
+  const conv2d_kernel = tensors["conv2d_kernel"];
+  const conv2d_kernel_2 = pack(conv2d_kernel, offsets([3, 3], [48, 16], 0), offsets([16], [1], 0), 4, 1);
+  const conv2d_at = offsets([26, 26], [28, 1], 0);
+  const conv2d_1_bias = tensors["conv2d_1_bias"];
+  const conv2d_1_kernel = tensors["conv2d_1_kernel"];
+  const conv2d_1_kernel_2 = pack(conv2d_1_kernel, offsets([3, 3, 16], [768, 256, 16], 0), offsets([16], [1], 0), 4, 1);
+  const conv2d_1_at = offsets([24, 24], [416, 16], 0);
+  const dense_kernel = tensors["dense_kernel"];
+  const dense_matrix = pack(dense_kernel, offsets([12, 12, 16], [12288, 1024, 64], 0), offsets([64], [1], 0), 8, 1);
+  const dense_bias = tensors["dense_bias"];
+  const dense_1_kernel = tensors["dense_1_kernel"];
+  const dense_1_matrix = pack(dense_1_kernel, offsets([64], [10], 0), offsets([10], [1], 0), 8, 1);
+  const dense_1_bias = tensors["dense_1_bias"];
+
+  function forward(tap) {
+    conv2d(input_layer, after_conv2d, conv2d_bias, conv2d_kernel_2, conv2d_at, conv2d_rows);
+    tap?.("conv2d", [1, 26, 26, 16], after_conv2d);
+    conv2d_1(after_conv2d, after_conv2d_1, conv2d_1_bias, conv2d_1_kernel_2, conv2d_1_at);
+    tap?.("conv2d_1", [1, 24, 24, 16], after_conv2d_1);
+    max_pooling2d(after_max_pooling2d, after_conv2d_1);
+    tap?.("max_pooling2d", [1, 12, 12, 16], after_max_pooling2d);
+    dense(after_max_pooling2d, dense_matrix, after_dense, dense_bias);
+    tap?.("dense", [1, 64], after_dense);
+    dense_1(after_dense, dense_1_matrix, after_dense_1, dense_1_bias);
+    tap?.("dense_1", [1, 10], after_dense_1);
+    dense_1_2(after_dense_1, after_dense_1_2);
+    tap?.("dense_1_2", [1, 10], after_dense_1_2);
+  }
+
+  return {
+    run(inputs, n) {
+      const outputs = [new Float32Array(n * 10)];
+      for (let sample = 0; sample < n; sample++) {
+        copy(inputs[0], sample * 784, input_layer);
+        forward();
+        outputs[0].set(after_dense_1_2, sample * 10);
+      }
+      return outputs;
+    },
+    stages(inputs) {
+      const results = [];
+      copy(inputs[0], 0, input_layer);
+      forward((name, shape, data) => {
+        results.push([name, shape, Float32Array.from(data)]);
+      });
+      return results;
+    },
+  };
+}
