@@ -111,8 +111,14 @@ def literal(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "np.nan" if math.isnan(value) else "np.inf" if value > 0 else "-np.inf"
     if isinstance(value, str):
-        return '"' + json.dumps(value)[1:-1].replace("\\/", "/") + '"'
+        return '"' + "".join(map(_escaped, value)) + '"'
     return ascii(value)
+
+
+def _escaped(character: str) -> str:
+    if character in '\\"':
+        return f"\\{character}"
+    return character.encode("unicode_escape").decode()
 
 
 def comment(name: str) -> str:

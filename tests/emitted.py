@@ -32,11 +32,17 @@ SUMS = (Contract, Conv, Reduce, Resize, Window)
 _NUMBER = itertools.count()
 
 
-def files(graph: Graph, *, name: str, given: Sample | None = None) -> dict[str, bytes]:
+def files(
+    graph: Graph,
+    *,
+    name: str,
+    given: Sample | None = None,
+    provenance: Provenance = PROVENANCE,
+) -> dict[str, bytes]:
     """Return the package of *graph*."""
     options = {"targets": ["cpu"]}
     return emit_package(
-        graph, name=name, options=options, provenance=PROVENANCE, given=given
+        graph, name=name, options=options, provenance=provenance, given=given
     )
 
 
