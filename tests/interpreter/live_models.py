@@ -132,10 +132,9 @@ def hand_built_file(
     *,
     keras_version: str = "3.0.0",
     weights: Sequence[Array] = (),
-    dtype: str = "float32",
 ) -> source.KerasFile:
     """Return a file that holds one layer, for what the installed Keras can't make."""
-    inputs = {"batch_shape": [None, *shape], "dtype": dtype, "name": "given"}
+    inputs = {"batch_shape": [None, *shape], "name": "given", "dtype": "float32"}
     tensors = tuple(
         source.Tensor(str(i), array.shape, array.dtype.name, partial(np.asarray, array))
         for i, array in enumerate(weights)

@@ -49,7 +49,8 @@ def check(
         [
             {},
             {"dropout": 0.3},
-            {"use_bias": False, "value_dim": 2},
+            # Keras on JAX fuses attention only where values are as long as keys.
+            {"use_bias": False, "value_dim": 2, "dropout": 0.3},
             {"sliding_window": 2},
             {"use_gate": True},
             {"output_shape": 5},
@@ -84,6 +85,8 @@ def test_attention_mask_is_an_input_like_any_other() -> None:
     assert_agrees(keras.Model([inputs, mask], outputs), noise((2, 5, 4)), kept)
 
 
+# Its projections complain about the masks that it leaves on its inputs.
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
 @FEWER
 @given(
     options=st.sampled_from(

@@ -117,7 +117,7 @@ def test_mel_spectrogram_agrees_with_keras(options: Options) -> None:
 
 def looked_up(options: Options, numbers: Array) -> Array:
     """Return what an IntegerLookup gives, which Keras runs with TensorFlow only."""
-    file = hand_built_file("IntegerLookup", options, (None,), dtype="int64")
+    file = hand_built_file("IntegerLookup", options, (None,))
     found: Array = Interpreter(file).predict(numbers)
     return found
 

@@ -38,14 +38,12 @@ LOOP_OPTIONS = st.fixed_dictionaries(
 CELLS = st.sampled_from(["SimpleRNN", "LSTM", "GRU", "GRU before"])
 
 
-def recurrent(
-    kind: str, options: Options, **more: Any
-) -> keras.Layer:
+def recurrent(kind: str, options: Options) -> keras.Layer:
     """Return a recurrent layer of three units."""
     if kind == "GRU before":
-        return layers.GRU(3, reset_after=False, **options, **more)
+        return layers.GRU(3, reset_after=False, **options)
     class_: type[keras.Layer] = getattr(layers, kind)
-    return class_(3, **options, **more)
+    return class_(3, **options)
 
 
 def sequences_with_gaps(seed: int = 0) -> Array:
