@@ -119,15 +119,17 @@ def test_shared_weights_that_are_folded_in_two_ways_are_two() -> None:
     kernel, dense = weight("k", 3, 3, 4, 4), weight("dense", 4, 4)
     parts: list[Value] = []
     for number in range(2):
-        a, b = weight(f"a{number}", 4), weight(f"b{number}", 4)
-        x = value(8, 8, 4, name=f"x{number}")
+        names = iter(f"{number}{letter}" for letter in "abcdefghijkl")
+        x, z = (value(8, 8, 4, name=next(names)) for _ in range(2))
+        a, b, c, d, e = (weight(next(names), 4) for _ in range(5))
         parts += [
             ops.conv(x, kernel) * a,
-            ops.conv(x * a, kernel),
-            ops.conv(x * 0.5 + b, kernel),
-            ops.matmul(x * a, dense),
-            ops.matmul(x * 0.5 + b, dense),
-            ops.matmul(x, dense) * a * b + b,
+            ops.conv(x * b, kernel),
+            ops.conv(x * 0.5 + c, kernel),
+            ops.matmul(x * d, dense),
+            ops.matmul(x * 0.25 + e, dense),
+            ops.matmul(z, dense) * d * a + b,
+            ops.matmul(z * 3.0, dense) * d,
         ]
     before = graph(*parts)
 

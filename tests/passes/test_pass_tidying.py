@@ -199,6 +199,18 @@ def test_a_node_of_constants_is_a_constant() -> None:
     assert array(number) == pytest.approx(-array(kernel).sum())
 
 
+def test_constants_that_are_made_in_two_ways_are_two() -> None:
+    kernel = weight("kernel", 4)
+    nodes = (
+        Node(Reduce("sum", (0,)), (kernel,), (Spec(()),), (), epilogue, 1)
+        for epilogue in (operand(0), -operand(0))
+    )
+    a, b = (y for node in nodes for y in node.results())
+    before = graph(value(4) * a + b)
+
+    assert_same(before, share_equal_nodes(fold_constants(before)))
+
+
 def test_a_node_that_reads_no_numbers_is_a_constant() -> None:
     (y,) = apply(Map(const(3)), value(2))
 
