@@ -1,13 +1,16 @@
 """Keramos: an ahead-of-time compiler for Keras models.
 
 ``compile_model`` writes a package that runs a model without Keras, and without Keramos;
-``Interpreter`` runs a model file as it is.
+``Interpreter`` runs a model file as it is; ``custom_layer`` defines a layer of your own
+with the functions of ``ops``.
 """
 
 from __future__ import annotations
 
+from keramos import ops
 from keramos.compiler import Package, compile_model
 from keramos.errors import CompileError, Problem
+from keramos.layers.custom import custom_layer
 from keramos.runtime_min.interpreter import Interpreter
 from keramos.version import VERSION
 
@@ -20,4 +23,6 @@ __all__ = [
     "Problem",
     "__version__",
     "compile_model",
+    "custom_layer",
+    "ops",
 ]

@@ -24,10 +24,11 @@ from rich.table import Table
 from rich.text import Text
 
 from keramos import source
-from keramos.compiler import TARGETS, Options, Progress, compile_file
+from keramos.compiler import TARGETS, Options, Progress, Sources, compile_file
 from keramos.demo import Demonstration, demonstrate, picture
 from keramos.errors import CompileError, Problem, quoted
 from keramos.importer import Description, describe
+from keramos.layers.custom import load_custom
 from keramos.runtime_min.interpreter import Interpreter
 from keramos.verification import Comparison, check_directory, verify_package
 from keramos.version import VERSION
@@ -55,6 +56,14 @@ Weights = Annotated[
         "--weights-file",
         metavar="FILE",
         help="The weights, where MODEL is an architecture alone (.json).",
+    ),
+]
+Custom = Annotated[
+    Path | None,
+    typer.Option(
+        "--custom",
+        metavar="FILE.py",
+        help="Layers that Keras doesn't know. The file is run.",
     ),
 ]
 
@@ -109,6 +118,7 @@ def compile_command(  # noqa: PLR0913  one parameter per option
         ),
     ] = None,
     weights_file: Weights = None,
+    custom: Custom = None,
 ) -> None:
     """Compile MODEL into the Python package DIR/NAME."""
     options = Options(
@@ -119,11 +129,10 @@ def compile_command(  # noqa: PLR0913  one parameter per option
     )
     with _progress() as report:
         package = compile_file(
-            model,
+            Sources(model, weights_file, custom),
             directory,
             name=name,
             options=options,
-            weights=weights_file,
             report=report,
         )
     output.print(
@@ -140,12 +149,14 @@ def inspect(
         bool, typer.Option("--json", help="Write JSON instead of a table.")
     ] = False,
     weights_file: Weights = None,
+    custom: Custom = None,
 ) -> None:
     """Show layers, shapes, parameters, MACs, and every problem, without compiling."""
     with _progress() as report:
         report(f"reading {model.name}")
         file = source.read(model, weights_file=weights_file)
-        description = describe(file)
+        layers = {} if custom is None else load_custom(custom)
+        description = describe(file, custom=layers)
     if as_json:
         output.print(_as_json(file, description), markup=False)
     else:
@@ -177,7 +188,11 @@ def run(
             raise CompileError.at(inputs.name, str(error)) from None
     names = [port.name for port in interpreter.outputs]
     found = result if isinstance(result, dict) else {names[0]: result}
-    outputs.write_bytes(_npz(found))
+    try:
+        outputs.write_bytes(_npz(found))
+    except OSError as error:
+        problem = f"can't be written: {error.strerror}"
+        raise CompileError.at(quoted(str(outputs)), problem) from None
     shapes = ", ".join(f"{quoted(key)} {array.shape}" for key, array in found.items())
     output.print(f"Wrote {outputs}: {shapes}", markup=False)
 

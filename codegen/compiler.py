@@ -15,6 +15,7 @@ from keramos.emit.package import Provenance, emit_package
 from keramos.errors import CompileError, Problem, quoted
 from keramos.graph import Graph
 from keramos.importer import import_model
+from keramos.layers.custom import load_custom
 from keramos.passes import optimise
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
@@ -70,6 +71,19 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """The files that a package is made from.
+
+    *weights* has the weights of a *model* that is an architecture alone; *custom* is
+    Python that defines layers which Keras doesn't know.
+    """
+
+    model: Path
+    weights: Path | None = None
+    custom: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """A package that was written: its import name, its folder, its files."""
 
@@ -88,14 +102,16 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     batch: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     weights_file: str | Path | None = None,
+    custom: str | Path | None = None,
 ) -> Package:
     """Compile the model file *path* into the package *directory*/*name*.
 
     *name* is by default made from the file's. *max_texture_size* and *batch* (samples
     per draw list) are the gl target's. *input_shapes* pins free dimensions: input name
     to shape without the batch axis. *weights_file* has the weights of a *path* that is
-    an architecture alone. Raises CompileError with every problem; then nothing has been
-    written.
+    an architecture alone; *custom* is a Python file that defines layers with
+    :func:`keramos.custom_layer`, and is run. Raises CompileError with every problem;
+    then nothing has been written.
     """
     options = Options(
         tuple(targets),
@@ -103,36 +119,37 @@ def compile_model(  # noqa: PLR0913  options, each by its name
         batch,
         {key: tuple(shape) for key, shape in (input_shapes or {}).items()},
     )
-    return compile_file(
-        Path(path), Path(directory), name=name, options=options, weights=weights_file
+    sources = Sources(
+        Path(path),
+        None if weights_file is None else Path(weights_file),
+        None if custom is None else Path(custom),
     )
+    return compile_file(sources, Path(directory), name=name, options=options)
 
 
-def compile_file(  # noqa: PLR0913  options, each by its name
-    path: Path,
+def compile_file(
+    sources: Sources,
     directory: Path,
     *,
     name: str | None = None,
     options: Options,
-    weights: str | Path | None = None,
     report: Progress = silent,
 ) -> Package:
     """Do what :func:`compile_model` does, and *report* each step."""
-    name = package_name(path) if name is None else name
+    name = package_name(sources.model) if name is None else name
     problems = [*_name_problems(name), *options.problems()]
     try:
         written(directory / name)
     except CompileError as error:
         problems += error.problems
     try:
-        file, graph = _imported(path, options, weights=weights, report=report)
+        file, graph = _imported(sources, options, report=report)
     except CompileError as error:
         raise CompileError([*problems, *error.problems]) from None
     if problems:
         raise CompileError(problems)
-    report(f"compiling {path.name}")
-    weights_name = None if weights is None else Path(weights).name
-    files = _emitted(file, graph, name=name, options=options, weights=weights_name)
+    report(f"compiling {sources.model.name}")
+    files = _emitted(file, graph, sources=sources, name=name, options=options)
     report(f"writing {name}")
     try:
         write(files, directory / name)
@@ -143,13 +160,10 @@ def compile_file(  # noqa: PLR0913  options, each by its name
     return Package(name, directory / name, tuple(files))
 
 
-def package_files(
-    path: Path, *, name: str, options: Options, weights: Path | None
-) -> dict[str, bytes]:
+def package_files(sources: Sources, *, name: str, options: Options) -> dict[str, bytes]:
     """Return the files of the package that the model gives, without writing them."""
-    file, graph = _imported(path, options, weights=weights, report=silent)
-    weights_name = None if weights is None else weights.name
-    return _emitted(file, graph, name=name, options=options, weights=weights_name)
+    file, graph = _imported(sources, options, report=silent)
+    return _emitted(file, graph, sources=sources, name=name, options=options)
 
 
 def package_name(path: Path) -> str:
@@ -172,24 +186,26 @@ def _name_problems(name: str) -> Iterator[Problem]:
 
 
 def _imported(
-    path: Path, options: Options, *, weights: str | Path | None, report: Progress
+    sources: Sources, options: Options, *, report: Progress
 ) -> tuple[KerasFile, Graph]:
     """Return the file and its optimised graph."""
-    report(f"reading {path.name}")
-    file = source.read(path, weights_file=weights)
-    graph = import_model(file, input_shapes=options.input_shapes)
-    report(f"optimising {path.name}")
+    report(f"reading {sources.model.name}")
+    custom = {} if sources.custom is None else load_custom(sources.custom)
+    file = source.read(sources.model, weights_file=sources.weights)
+    graph = import_model(file, input_shapes=options.input_shapes, custom=custom)
+    report(f"optimising {sources.model.name}")
     return file, optimise(graph)
 
 
 def _emitted(
-    file: KerasFile, graph: Graph, *, name: str, options: Options, weights: str | None
+    file: KerasFile, graph: Graph, *, sources: Sources, name: str, options: Options
 ) -> dict[str, bytes]:
     """Return the package's files."""
     stated: dict[str, object] = {
         "targets": list(options.targets),
         "input_shapes": {key: list(d) for key, d in options.input_shapes.items()},
-        "weights_file": weights,
+        "weights_file": None if sources.weights is None else sources.weights.name,
+        "custom": None if sources.custom is None else sources.custom.name,
     }
     names = constant_names(graph)
     where = file.path.name

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keramos import examples
-from keramos.compiler import Options, Package, Progress, compile_file
+from keramos.compiler import Options, Package, Progress, Sources, compile_file
 from keramos.runtime_min.interpreter import Interpreter
 from keramos.verification import imported
 
@@ -70,7 +70,9 @@ class Demonstration:
 def demonstrate(directory: Path, *, report: Progress) -> Demonstration:
     """Compile the digits model into *directory*, and read the digits with it."""
     with as_file(examples.digits("digits.keras")) as model:
-        package = compile_file(model, directory, options=Options(), report=report)
+        package = compile_file(
+            Sources(model), directory, options=Options(), report=report
+        )
         report("interpreting")
         interpreter = Interpreter(model)
     with examples.digits("test.npz").open("rb") as file, np.load(file) as arrays:

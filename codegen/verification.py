@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keramos.compiler import Options, Progress, package_files
+from keramos.compiler import Options, Progress, Sources, package_files
 from keramos.emit.package import MANIFEST
 from keramos.errors import CompileError, Problem, quoted
 from keramos.runtime_min.interpreter import Interpreter
@@ -53,6 +53,7 @@ class _Manifest:
     source: str
     sha256: str
     weights_file: str | None
+    custom: str | None
     options: Options
     files: tuple[str, ...]
 
@@ -207,13 +208,12 @@ def _packages(directory: Path) -> list[Path]:
 def _outdated(folder: Path, models: Path) -> Iterator[Problem]:
     """Yield each difference between the package and what its source gives."""
     manifest = _manifest(folder)
-    model = _source(folder, manifest.source, models)
-    weights = None
-    if manifest.weights_file is not None:
-        weights = _source(folder, manifest.weights_file, models)
-    files = package_files(
-        model, name=manifest.name, options=manifest.options, weights=weights
+    weights, custom = (
+        None if name is None else _source(folder, name, models)
+        for name in (manifest.weights_file, manifest.custom)
     )
+    sources = Sources(_source(folder, manifest.source, models), weights, custom)
+    files = package_files(sources, name=manifest.name, options=manifest.options)
     where, again = quoted(str(folder)), "run keramos compile again"
     for path, content in files.items():
         try:
@@ -222,7 +222,7 @@ def _outdated(folder: Path, models: Path) -> Iterator[Problem]:
             yield Problem(where, f"{path} is missing", again)
             continue
         if present != content:
-            yield Problem(where, f"{path} isn't what {model.name} gives", again)
+            yield Problem(where, f"{path} isn't what {manifest.source} gives", again)
     for path in sorted(set(manifest.files) - set(files)):
         if (folder / path).exists():
             yield Problem(where, f"{path} isn't written any more", again)
@@ -254,6 +254,7 @@ def _manifest(path: Path) -> _Manifest:
             source=str(stored["source"]["file"]),
             sha256=str(stored["source"]["sha256"]),
             weights_file=options["weights_file"],
+            custom=options["custom"],
             options=Options(
                 targets=tuple(options["targets"]),
                 max_texture_size=options.get(

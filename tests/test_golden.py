@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from keramos import Interpreter, compile_model
-from keramos.compiler import Options, package_files
+from keramos.compiler import Options, Sources, package_files
 from keramos.verification import imported
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +45,7 @@ def test_generated_packages_are_what_their_sources_give(
     if update_golden:
         compile_model(SOURCES[name], GENERATED, name=name)
 
-    files = package_files(SOURCES[name], name=name, options=Options(), weights=None)
+    files = package_files(Sources(SOURCES[name]), name=name, options=Options())
 
     found = {path: (GENERATED / name / path).read_bytes() for path in files}
     differing = [path for path in files if found[path] != files[path]]
