@@ -66,7 +66,9 @@ def fill_weights(model: keras.Model, seed: int) -> None:
 
 
 def as_list(outputs: Any) -> list[Array]:  # noqa: ANN401 - arrays in any structure
-    """Return the arrays of a structure in Keras' order."""
+    """Return the arrays of a structure in Keras' order, or of a dict in its own."""
+    if isinstance(outputs, dict):
+        return [np.asarray(item) for item in outputs.values()]
     return [np.asarray(item) for item in keras.tree.flatten(outputs)]
 
 
