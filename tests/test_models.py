@@ -69,7 +69,8 @@ def test_the_package_computes_on_the_gpu_what_the_interpreter_computes(
     assume(finite(drawn))
     with tempfile.TemporaryDirectory() as folder:
         path = drawn.save(Path(folder), suffix)
-        module = compiled(path, Path(folder), max_texture_size=size)
+        targets = ("cpu", "gl")
+        module = compiled(path, Path(folder), targets=targets, max_texture_size=size)
 
         actual = outputs(module, drawn.inputs, device="gl")
 
