@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
+
+# Models here run once: what XLA optimises costs more than it gives.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
+
+import keras
 
 from keramos.graph import Graph
 from keramos.importer import import_model
@@ -84,7 +92,8 @@ def disagreement(
         actual = graph.evaluate(*arrays)
         specs = graph.output_specs
     given = arrays[0] if len(arrays) == 1 else list(arrays)
-    expected = [np.asarray(y) for y in keras.tree.flatten(model(given))]
+    predicted = model.predict(given, verbose=0)
+    expected = [np.asarray(y) for y in keras.tree.flatten(predicted)]
     worst = 0.0
     for y, z, spec in zip(actual, expected, specs, strict=True):
         mine, theirs = y.astype(np.float64), z.astype(np.float64)

@@ -276,6 +276,15 @@ class Recurrence(Layer):
             "num_constants", (None, 0), "which only Keras' own loop gives"
         )
 
+    @property
+    def zeroes(self) -> bool:
+        """Return whether the outputs of masked steps are 0.
+
+        Keras 3 forgets that where it unrolls the loop.
+        """
+        forgets = self.unrolled and self.definition.generation >= THREE
+        return self.zero_output_for_mask and not forgets
+
     def call(
         self,
         sequences: Structure,
@@ -327,7 +336,7 @@ class Recurrence(Layer):
         keeps = (
             mask is not None
             and stated
-            and not self.zero_output_for_mask
+            and not self.zeroes
             and (self.unrolled or self.definition.generation < THREE)
         )
 
@@ -356,7 +365,7 @@ class Recurrence(Layer):
             start.append(ops.zeros([d or 0 for d in start[0].shape]))
         (outputs,), last = ops.scan(step, sequences, start, reverse=self.go_backwards)
         ends = refilled(states, last)
-        first_state = cell.gives_first_state and not self.zero_output_for_mask
+        first_state = cell.gives_first_state and not self.zeroes
         if keeps:
             final = last[-1]
         elif (mask is None and cell.gives_first_state) or first_state:
@@ -369,7 +378,7 @@ class Recurrence(Layer):
         self, y: Value, counts: Value, old: Structure, before: Value | None
     ) -> Value:
         """Return the output of a step, where it is masked that of the step before."""
-        if self.zero_output_for_mask:
+        if self.zeroes:
             return ops.where(counts, y, 0.0)
         if before is None:
             last = old[-1] if isinstance(old[0], list | tuple) else old
