@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCES := codegen runtime_min shaders templates
 LINTED := $(SOURCES) tests examples generated
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-EGL := import moderngl; moderngl.create_standalone_context(backend='egl').release()
+EGL := import moderngl; moderngl.create_context(standalone=True, backend='egl').release()
 EGL_PACKAGES := libegl1 libgl1 libgl1-mesa-dri
 # Quiet, and never a question.
 APT := DEBIAN_FRONTEND=noninteractive apt-get

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
@@ -391,17 +392,17 @@ def _fail(problems: Iterable[Problem]) -> None:
 
 def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, Array]:
     """Return the arrays of an .npz file; those without names are in the order."""
+    problem, hint = "isn't an .npz file of arrays", "save it with np.savez"
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if isinstance(stored, np.ndarray):
-                raise CompileError.at(path.name, "is .npy", "save it with np.savez")
-            arrays = dict(stored)
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            arrays = dict(stored) if isinstance(stored, NpzFile) else None
     except FileNotFoundError:
         raise CompileError.at(path.name, "there is no such file") from None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        raise CompileError.at(
-            path.name, "isn't an .npz file of arrays", "save it with np.savez"
-        ) from None
+        raise CompileError.at(path.name, problem, hint) from None
+    if arrays is None:
+        raise CompileError.at(path.name, problem, hint)
     if list(arrays) == [f"arr_{number}" for number in range(len(names))]:
         return dict(zip(names, arrays.values(), strict=True))
     return arrays

@@ -61,7 +61,7 @@ def test_the_package_computes_on_the_cpu_what_the_interpreter_computes(
 
 @pytest.mark.usefixtures("egl")
 @pytest.mark.parametrize("size", TEXTURE_SIZES)
-@settings(max_examples=max(settings.default.max_examples // 2, 1))
+@settings(max_examples=max(settings().max_examples // 2, 1))
 @given(drawn=keras_models(), suffix=SUFFIXES)
 def test_the_package_computes_on_the_gpu_what_the_interpreter_computes(
     size: int, drawn: Drawn, suffix: str
@@ -78,7 +78,7 @@ def test_the_package_computes_on_the_gpu_what_the_interpreter_computes(
         assert_close(actual, reference(path, drawn.inputs), bounds)
 
 
-@settings(max_examples=max(settings.default.max_examples // 5, 1))
+@settings(max_examples=max(settings().max_examples // 5, 1))
 @given(drawn=keras_models(most_layers=4), suffix=SUFFIXES)
 def test_the_same_model_gives_the_same_bytes(drawn: Drawn, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
