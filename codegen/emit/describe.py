@@ -7,10 +7,10 @@ from keramos.primitives import Conv, Shape, Window
 from keramos.text import comment
 
 
-def shape_text(shape: Shape) -> str:
+def shape_text(shape: Shape, *, batched: bool = True) -> str:
     """Return ``(n, 28, 28, 1)``; ``?`` is a free dimension."""
-    dims = ["n", *("?" if d is None else str(d) for d in shape)]
-    return f"({', '.join(dims)})" if shape else "(n,)"
+    dims = [*(["n"] if batched else []), *("?" if d is None else str(d) for d in shape)]
+    return f"({dims[0]},)" if len(dims) == 1 else f"({', '.join(dims)})"
 
 
 def kernel_text(node: Node) -> str:

@@ -94,16 +94,18 @@ class Fields:
 class Function:
     """A function that is being written.
 
+    *operands* are those of the stage at hand, *batch* is its number of samples.
     *imports* collects what it needs from vendored modules, *reads_weights* whether it
     has to be given the weights.
     """
 
     fields: Fields
-    operands: tuple[Operand, ...]
+    operands: tuple[Operand, ...] = ()
+    batch: str = "n"
     lines: list[str] = field(default_factory=list)
     imports: set[tuple[str, str]] = field(default_factory=set)
     reads_weights: bool = False
-    _names: dict[str, int] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)
 
     def line(self, text: str) -> None:
         """Append a line."""
@@ -111,9 +113,12 @@ class Function:
 
     def name(self, wanted: str) -> str:
         """Return *wanted*, with a number behind from the second time on."""
-        count = self._names.get(wanted, 0) + 1
-        self._names[wanted] = count
-        return wanted if count == 1 else f"{wanted}{count}"
+        candidate, count = wanted, 1
+        while candidate in self._names:
+            count += 1
+            candidate = f"{wanted}{count}"
+        self._names.add(candidate)
+        return candidate
 
     def let(self, wanted: str, value: str, dtype: DType | None = None) -> str:
         """Assign *value* to a fresh variable and return its name."""
@@ -138,15 +143,6 @@ class Function:
         """Import *name* of the vendored *module* and return it."""
         self.imports.add((module, name))
         return name
-
-    @property
-    def batch(self) -> str:
-        """Return the batch size."""
-        return "n"
-
-    def batch_source(self) -> str:
-        """Return an operand that has a batch axis."""
-        return next(x.text for x in self.operands if x.batched)
 
     def read(self, operand: Operand) -> str:
         """Return the text of *operand* as it is."""

@@ -11,7 +11,13 @@ from black.report import NothingChanged
 
 from keramos.emit.cpu.function import ARRAY_TYPES, NUMPY_TYPES, Dim, Field, Fields
 from keramos.emit.cpu.function import listing as display
-from keramos.emit.cpu.stage import Emitted, definition, docstring, stage_function
+from keramos.emit.cpu.stage import (
+    Emitted,
+    definition,
+    docstring,
+    stage_function,
+    step_function,
+)
 from keramos.emit.describe import shape_text
 from keramos.graph import Graph, Value
 from keramos.plan.cpu import Plan, key, plan, result_name
@@ -47,7 +53,7 @@ def module(graph: Graph, *, name: str, header: Sequence[str]) -> Module:
     functions = _functions(model, fields)
     calls = {function.name: function for function in functions}
     texts = [function.text for function in functions]
-    predict = _caller(model, calls, fields, public=True)
+    predict = _caller(model, calls, fields)
     trace = _tracer(model, calls, fields)
     weights = [_weight(model, field) for field in fields.all()]
     has_weights = bool(weights)
@@ -97,13 +103,16 @@ def _functions(model: Plan, fields: Fields) -> list[Emitted]:
     result = []
     for stage in model.stages:
         if stage.body is not None:
-            inner = _functions(stage.body, fields)
-            result += inner
-            calls = {function.name: function for function in inner}
-            text = _caller(stage.body, calls, fields, public=False)
-            result.append(Emitted(stage.body.name, text))
+            result += _steps(stage.body, fields)
         result.append(stage_function(model, stage, fields))
     return result
+
+
+def _steps(body: Plan, fields: Fields) -> list[Emitted]:
+    """Return the function of a loop's step, those of loops within it in front."""
+    inner = [stage.body for stage in body.stages if stage.body is not None]
+    functions = [function for plan in inner for function in _steps(plan, fields)]
+    return [*functions, step_function(body, fields)]
 
 
 def _weight(model: Plan, field: Field) -> Weight:
@@ -130,12 +139,10 @@ def _calls(
     return result
 
 
-def _caller(
-    model: Plan, functions: dict[str, Emitted], fields: Fields, *, public: bool
-) -> str:
+def _caller(model: Plan, functions: dict[str, Emitted], fields: Fields) -> str:
     """Return the function that calls the stages in order."""
     lines = []
-    outputs = _outputs(model, fields, public=public)
+    outputs = _outputs(model, fields)
     calls = _calls(model, functions, "weights")
     for place, (variables, call, dead) in enumerate(calls):
         is_last = place + 1 == len(calls)
@@ -147,49 +154,41 @@ def _caller(
             lines.append(f"del {', '.join(dead)}")
     lines.append(f"return {', '.join(outputs)}")
     gives = [ARRAY_TYPES[y.dtype] for y in model.graph.outputs]
-    head = definition(
-        model.name, _signature(model, lines, fields, public=public), gives
-    )
+    head = definition(model.name, _signature(model, lines, fields), gives)
     if len(lines) > MOST_STATEMENTS:
         head = head.replace("(", "(  # noqa: PLR0915 - a table of contents\n", 1)
     body = "\n    ".join(lines)
-    return f"{head}\n    {_summary(model, public=public)}\n    {body}\n"
+    return f"{head}\n    {_summary(model)}\n    {body}\n"
 
 
-def _signature(
-    model: Plan, lines: Sequence[str], fields: Fields, *, public: bool
-) -> list[str]:
-    """Return the parameters; unused ones of the public interface begin with ``_``."""
+def _signature(model: Plan, lines: Sequence[str], fields: Fields) -> list[str]:
+    """Return the parameters; unused ones begin with ``_``."""
     text = "\n".join(lines)
     signature = []
     for x in model.parameters:
         name = model.variables[x]
-        if public and not re.search(rf"\b{name}\b", text):
+        if not re.search(rf"\b{name}\b", text):
             name = f"_{name}"
-        if public or x not in model.unread:
-            signature.append(f"{name}: {ARRAY_TYPES[x.dtype]}")
-    if public and fields.all():
+        signature.append(f"{name}: {ARRAY_TYPES[x.dtype]}")
+    if fields.all():
         used = re.search(r"\bweights\b", text)
         signature.append(f"{'' if used else '_'}weights: Weights")
     return signature
 
 
-def _outputs(model: Plan, fields: Fields, *, public: bool) -> list[str]:
+def _outputs(model: Plan, fields: Fields) -> list[str]:
     return [
-        _output(model, fields, place, y, public=public)
-        for place, y in enumerate(model.graph.outputs)
+        _output(model, fields, place, y) for place, y in enumerate(model.graph.outputs)
     ]
 
 
-def _output(model: Plan, fields: Fields, place: int, y: Value, *, public: bool) -> str:
+def _output(model: Plan, fields: Fields, place: int, y: Value) -> str:
     """Return the text of an output, in memory of its own."""
     if y.constant is not None:
         shape = tuple(d for d in y.shape if d is not None)
         text = f"weights.{fields.take(y, '', shape).name}"
     else:
         text = model.variables[key(y)]
-    if not public:
-        return text
     if key(y) in model.fixed:
         n = "1"
         if model.parameters:
@@ -199,9 +198,7 @@ def _output(model: Plan, fields: Fields, place: int, y: Value, *, public: bool) 
     return f"{text}.copy()" if place in model.copied else text
 
 
-def _summary(model: Plan, *, public: bool) -> str:
-    if not public:
-        return docstring("Take one step", _outline(model))
+def _summary(model: Plan) -> str:
     gives = zip(model.graph.output_names, model.graph.outputs, strict=True)
     results = ", ".join(f"{comment(label)} {shape_text(y.shape)}" for label, y in gives)
     return docstring(f"Return {results}", _outline(model))
@@ -226,7 +223,7 @@ def _tracer(model: Plan, functions: dict[str, Emitted], fields: Fields) -> str:
             lines.append(f"del {', '.join(dead)}")
     if not model.stages:
         lines.append("yield from ()")
-    head = definition("stages", _signature(model, lines, fields, public=True), [])
+    head = definition("stages", _signature(model, lines, fields), [])
     head = head.replace("-> tuple[]", "-> Iterator[tuple[str, NDArray[np.generic]]]")
     if len(lines) > MOST_STATEMENTS:
         head = head.replace("(", "(  # noqa: PLR0915 - a table of contents\n", 1)

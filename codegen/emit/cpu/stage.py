@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -48,39 +49,77 @@ class Emitted:
 
 def stage_function(plan: Plan, stage: Stage, fields: Fields) -> Emitted:
     """Return the function of *stage*."""
-    function = Function(fields, ())
     parameters: dict[Key, str] = {}
-    function.operands = tuple(
-        _operand(function, plan, stage, parameters, place)
-        for place in range(len(stage.node.inputs))
-    )
-    results = _results(function, stage)
-    function.line(f"return {', '.join(results)}")
-    function.prune()
-    if re.search(r"\bn\b", "\n".join(function.lines)):
-        head = "1" if stage.fixed else f"{function.batch_source()}.shape[0]"
-        function.lines.insert(0, f"n = {head}")
-    body = "\n    ".join(function.lines)
-    used = {
-        value: name
-        for value, name in parameters.items()
-        if re.search(rf"\b{name}\b", body)
-    }
+    for x in stage.node.inputs:
+        if x.constant is None:
+            count = len(parameters) + 1
+            parameters.setdefault(key(x), "x" if count == 1 else f"x{count}")
+    function = Function(fields)
+    results = write(function, plan, stage, parameters)
     kinds = {key(x): ARRAY_TYPES[x.dtype] for x in stage.node.inputs}
-    signature = [f"{name}: {kinds[value]}" for value, name in used.items()]
-    signature += ["w: Weights"] if function.reads_weights else []
     gives = [ARRAY_TYPES[stage.node.specs[index].dtype] for index in stage.used]
-    text = (
-        f"{definition(stage.name, signature, gives)}\n"
-        f"    {_docstring(stage)}\n    {body}\n"
-    )
+    batched = [name for x, name in parameters.items() if x not in plan.fixed]
+    body = _body(function, results, batched)
+    used = {x: name for x, name in parameters.items() if _occurs(name, body)}
+    signature = [f"{name}: {kinds[x]}" for x, name in used.items()]
+    signature += ["w: Weights"] if function.reads_weights else []
+    head = definition(stage.name, signature, gives)
     return Emitted(
         stage.name,
-        text,
+        f"{head}\n    {_docstring(stage)}\n    {body}\n",
         tuple(used),
         function.reads_weights,
         frozenset(function.imports),
     )
+
+
+def step_function(plan: Plan, fields: Fields) -> Emitted:
+    """Return the function of a loop's step: all of its stages, one behind the other."""
+    function = Function(fields)
+    texts: dict[Key, str] = {}
+    for x in plan.parameters:
+        if x not in plan.unread:
+            texts[x] = function.name("x" if x.name == "x" else plan.variables[x])
+    batched = [name for x, name in texts.items() if x not in plan.fixed]
+    signature = [
+        f"{texts[x]}: {ARRAY_TYPES[x.dtype]}" for x in plan.parameters if x in texts
+    ]
+    for stage in plan.stages:
+        results = write(function, plan, stage, texts)
+        for index, text in zip(stage.used, results, strict=True):
+            # A view has no name yet, and may be read more than once.
+            name = text if text.isidentifier() else function.let("part", text)
+            texts[stage.node, index] = name
+    outputs = [texts[key(y)] for y in plan.graph.outputs]
+    gives = [ARRAY_TYPES[y.dtype] for y in plan.graph.outputs]
+    body = _body(function, outputs, batched)
+    shapes = [
+        shape_text(x.shape, batched=x not in plan.fixed)
+        for x in plan.parameters
+        if x in texts
+    ]
+    taken = ", ".join(dict.fromkeys(shapes))
+    results = [shape_text(y.shape) for y in plan.graph.outputs]
+    summary = docstring("Take one step", f"{taken} -> {', '.join(results)}")
+    head = definition(plan.name, signature, gives)
+    return Emitted(
+        plan.name,
+        f"{head}\n    {summary}\n    {body}\n",
+        imports=frozenset(function.imports),
+    )
+
+
+def _body(function: Function, results: list[str], batched: list[str]) -> str:
+    """Return the lines of a function that returns *results*."""
+    function.line(f"return {', '.join(results)}")
+    function.prune()
+    if _occurs("n", "\n".join(function.lines)):
+        function.lines.insert(0, f"n = {batched[0]}.shape[0]")
+    return "\n    ".join(function.lines)
+
+
+def _occurs(name: str, text: str) -> bool:
+    return re.search(rf"\b{name}\b", text) is not None
 
 
 def definition(name: str, signature: list[str], gives: list[str]) -> str:
@@ -93,45 +132,38 @@ def definition(name: str, signature: list[str], gives: list[str]) -> str:
     return f"def {name}(  {reason}\n{listed}) -> {result}:"
 
 
-def _operand(
-    function: Function,
-    plan: Plan,
-    stage: Stage,
-    parameters: dict[Key, str],
-    place: int,
-) -> Operand:
-    """Return the operand for input *place*; other values than weights are parameters.
+def write(
+    function: Function, plan: Plan, stage: Stage, texts: Mapping[Key, str]
+) -> list[str]:
+    """Write the lines of *stage* and return its results, as variables or views.
 
-    A stage that depends on constants alone sees them as a batch of one.
+    *texts* are the inputs; a stage that depends on constants alone sees them as a batch
+    of one.
     """
-    value = stage.node.inputs[place]
-    if value.constant is not None:
-        stored = Operand("", value.shape, value.dtype, batched=False, stored=value)
-        if not stage.fixed or isinstance(stage.node.primitive, Scan):
-            return stored
-        text = function.read(stored)
-    else:
-        count = len(parameters) + 1
-        text = parameters.setdefault(key(value), "x" if count == 1 else f"x{count}")
-    if not stage.fixed or isinstance(stage.node.primitive, Scan):
-        batched = key(value) not in plan.fixed
-        return Operand(text, value.shape, value.dtype, batched=batched)
-    return Operand(f"{text}[np.newaxis]", value.shape, value.dtype)
+    alone = stage.fixed and stage.body is None
+    operands = []
+    for x in stage.node.inputs:
+        if x.constant is not None:
+            given = Operand("", x.shape, x.dtype, batched=False, stored=x)
+        else:
+            batched = key(x) not in plan.fixed
+            given = Operand(texts[key(x)], x.shape, x.dtype, batched=batched)
+        if alone:
+            text = f"{function.read(given)}[np.newaxis]"
+            given = Operand(text, x.shape, x.dtype)
+        operands.append(given)
+    function.operands = tuple(operands)
+    function.batch = "1" if stage.fixed else "n"
+    results = _results(function, stage)
+    return [f"{text}[0]" for text in results] if stage.fixed else results
 
 
 def _results(function: Function, stage: Stage) -> list[str]:
-    """Write the body and return what the function returns."""
     node = stage.node
     if isinstance(node.primitive, Scan):
-        results = scan(function, stage)
-    else:
-        arity = len(node.operands)
-        operands = function.operands[:arity]
-        text, owned = _primitive(function, node, operands)
-        if node.epilogue is not None:
-            text = _epilogue(function, node, text, owned=owned)
-        results = [text]
-    return [f"{text}[0]" for text in results] if stage.fixed else results
+        return scan(function, stage)
+    text, owned = _primitive(function, node, function.operands[: len(node.operands)])
+    return [_epilogue(function, node, text, owned=owned)]
 
 
 def _epilogue(function: Function, node: Node, text: str, *, owned: bool) -> str:
