@@ -46,6 +46,7 @@ OWN_MAIN = frozenset(
         "conv_uniform",
         "contract",
         "depthwise",
+        "depthwise_rows",
         "depthwise_uniform",
     }
 )
@@ -264,6 +265,8 @@ def _uniforms(stage: Stage) -> str:
 def _repetitions(stage: Stage) -> str:
     """Return the macros that repeat a line for each result of a fragment."""
     group, pixels = range(stage.group), range(stage.pixels)
+    if stage.family == "depthwise_rows":
+        return _sliding(stage)
     if stage.family == "conv_rows":
         cells = " ".join(
             f"F({p}, {q}, r{p}{q}, o{p * stage.group + q})"
@@ -294,6 +297,38 @@ def _repetitions(stage: Stage) -> str:
     return text + "\n".join(lines) + "\n"
 
 
+def _sliding(stage: Stage) -> str:
+    """Return the macros of a window that slides over neighbours along w.
+
+    Each column of x is fetched once and adds to every result whose window covers it.
+    """
+    primitive, kernel = stage.node.primitive, stage.node.inputs[1].shape
+    if not isinstance(primitive, Conv):
+        raise TypeError("only convolutions slide")
+    width, stride = kernel[-3] or 1, primitive.strides[-1]
+    group, pixels = range(stage.group), range(stage.pixels)
+    cells = " ".join(
+        f"F({p}, {q}, r{p}{q}, o{p * stage.group + q})" for p in pixels for q in group
+    )
+    taps = " ".join(f"F({v}, k{v})" for v in range(width))
+    columns = range((stage.pixels - 1) * stride + width)
+    text = [f"#define EACH_CELL(F) {cells}", f"#define EACH_TAP(F) {taps}"]
+    for q in group:
+        text += [
+            f"#define ADD_{q}_{j} "
+            + " ".join(
+                f"r{p}{q} += x * k{j - p * stride};"
+                for p in pixels
+                if 0 <= j - p * stride < width
+            )
+            for j in columns
+        ]
+        each = " ".join(f"F({j}, ADD_{q}_{j})" for j in columns)
+        text.append(f"#define COLUMNS_{q}(F) {each}")
+    blocks = " ".join(f"F({q}, COLUMNS_{q})" for q in group)
+    return "\n".join([*text, f"#define EACH_BLOCK(F) {blocks}\n"])
+
+
 def coordinate(layout: Layout, place: str, names: Sequence[str]) -> str:
     """Return the texel's x, y or layer in terms of the indexes *names*."""
     terms = []
@@ -305,10 +340,26 @@ def coordinate(layout: Layout, place: str, names: Sequence[str]) -> str:
 
 
 def _digit(digit: Digit, extent: int, name: str) -> str:
-    text = name if digit.divisor == 1 else f"{name} / {digit.divisor}"
+    text = _quotient(name, digit.divisor)
     if digit.divisor * digit.radix < extent:
-        return f"{text} % {digit.radix}"
+        return f"({_remainder(text, digit.radix)})"
     return text if digit.divisor == 1 else f"({text})"
+
+
+def _quotient(text: str, divisor: int) -> str:
+    """Return a non-negative integer divided; by a shift where that does it."""
+    if divisor == 1:
+        return text
+    if divisor & (divisor - 1) == 0:
+        return f"({text} >> {divisor.bit_length() - 1})"
+    return f"{text} / {divisor}"
+
+
+def _remainder(text: str, divisor: int) -> str:
+    """Return what is left of a non-negative integer; by a mask where that does it."""
+    if divisor & (divisor - 1) == 0:
+        return f"({text} & {divisor - 1})"
+    return f"{text} % {divisor}"
 
 
 def _accessor(index: int, tensor: Tensor) -> str:
@@ -337,10 +388,9 @@ def _locate(layout: Layout, *, shifted: bool) -> str:
         if digit.radix == 1:
             continue
         text = position[digit.place]
-        if digit.weight > 1:
-            text = f"{text} / {digit.weight}"
+        text = _quotient(text, digit.weight)
         if digit.weight * digit.radix < layout.size(digit.place):
-            text = f"{text} % {digit.radix}"
+            text = _remainder(text, digit.radix)
         scaled = f"{text} * {digit.divisor}" if digit.divisor > 1 else text
         parts[digit.axis].append(scaled)
     lines = [

@@ -15,6 +15,7 @@ from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
 from keramos.graph import Constant, Graph, Node, Value, apply
 from keramos.plan.layout import (
+    BUSY,
     CANONICAL_RANK,
     LANES,
     B,
@@ -58,11 +59,14 @@ IMAGE_RANK = 3
 # A pooled texture may be this much larger than a tenant needs.
 WASTE = 1.25
 UNLIMITED = Limits(texture_size=1 << 30, layers=1 << 30)
+# Families in which one fragment computes neighbouring pixels.
+WITH_PIXELS = frozenset({"conv_rows", "depthwise_rows"})
 NO_OFFSET = (0, 0, 0, 0, 0)
 # From this many pixels on, a draw per group of channel blocks keeps a device busy.
 LARGE_IMAGE = 2048
-# So many fragments do: below that, more work for each costs time.
-BUSY = 1500
+# A depthwise fragment computes this many neighbours, which share most of their inputs.
+DEPTHWISE_PIXELS = 4
+WIDEST_WINDOW = 7
 # More draw buffers than this gain nothing once the weights cost no texel fetches.
 UNIFORM_GROUP = 4
 # Offsets into uniform buffers are multiples of 256 bytes: so many four-vectors.
@@ -146,7 +150,7 @@ class Stage:
     @property
     def pixels(self) -> int:
         """Return how many neighbours along w one fragment computes."""
-        return self.output.layout.pixels if self.family == "conv_rows" else 1
+        return self.output.layout.pixels if self.family in WITH_PIXELS else 1
 
     def operand(self, index: int) -> int:
         """Return which operand belongs to input *index* of the node."""
@@ -411,7 +415,7 @@ class _Builder:
         self.batch = batch
         self.limits = limits
         self.where = where
-        prepared = prepare(graph)
+        prepared = prepare(graph, batch=batch)
         self.graph = prepared.graph
         self.names = _names(graph, prepared)
         self.used = set(map(_key, self.graph.uses()))
@@ -466,13 +470,14 @@ class _Builder:
         self.homes += 1
         return self.homes - 1
 
-    def tensor(self, label: str, shape: Shape) -> Tensor:
-        """Return a batched tensor in the layout that suits its shape."""
+    def tensor(self, label: str, shape: Shape, node: Node | None = None) -> Tensor:
+        """Return a batched tensor in the layout that suits its shape and *node*."""
+        slides = node is not None and _slides(node)
         try:
-            layout = _arrange(shape, self.batch, self.limits)
+            layout = _arrange(shape, self.batch, self.limits, slides=slides)
         except DoesNotFitError:
             self.too_large(label, shape)
-            layout = _arrange(shape, self.batch, UNLIMITED)
+            layout = _arrange(shape, self.batch, UNLIMITED, slides=slides)
         return Tensor(shape, layout, self.home())
 
     def too_large(self, label: str, shape: Shape) -> None:
@@ -506,7 +511,7 @@ class _Builder:
             return
         output = self.targets.get(node)
         if output is None:
-            output = self.tensor(self.label(node), node.specs[0].shape)
+            output = self.tensor(self.label(node), node.specs[0].shape, node)
         self.tensors[node, 0] = output
         self.stage(node, self.names.get(node, "stage"), output)
 
@@ -546,6 +551,8 @@ class _Builder:
         if kind == "conv" and conv.groups > 1:
             # The blocks of one draw read the same group of input channels.
             return kind, math.gcd(group, layout.channels // conv.groups // LANES), None
+        if layout.pixels > 1 and kind == "depthwise" and _slides(node):
+            return "depthwise_rows", group, None
         if layout.pixels > 1:
             return ("conv_rows" if kind == "conv" else kind), group, None
         whole = layout.group == layout.extents[B]
@@ -655,7 +662,7 @@ class _Builder:
 
         Nodes that give the next *states* write them where they belong.
         """
-        prepared = prepare(body)
+        prepared = prepare(body, batch=self.batch)
         for y, state in zip(prepared.graph.outputs, states, strict=False):
             if y.node is not None and _has_stage(y.node):
                 self.targets.setdefault(y.node, state)
@@ -725,14 +732,29 @@ class _Builder:
         return self.constants[key].tensor
 
 
-def _arrange(shape: Shape, batch: int, limits: Limits) -> Layout:
+def _slides(node: Node) -> bool:
+    """Return whether *node* is a depthwise convolution of neighbours that overlap."""
+    if not isinstance(node.primitive, Conv) or node.inputs[1].constant is None:
+        return False
+    window = node.inputs[1].shape[:-2]
+    plain = {*node.primitive.dilation, *node.primitive.input_dilation} == {1}
+    sliding = plain and 1 < (window[-1] or 0) <= WIDEST_WINDOW
+    return sliding and _conv_family(node.primitive, node.inputs[1]) == "depthwise"
+
+
+def _arrange(shape: Shape, batch: int, limits: Limits, *, slides: bool) -> Layout:
     """Return the layout of a computed tensor.
 
     Large images have a layer per channel block. Everything else has rows, in which one
-    fragment computes as many pixels and blocks as keep the device busy.
+    fragment computes as many pixels and blocks as keep the device busy, and so have
+    the results of windows that slide (*slides*): there neighbours share their inputs.
     """
     d, h, w, c = canonical(shape)
     area = batch * d * h * w
+    pixels = min(DEPTHWISE_PIXELS, limits.draw_buffers, 1 << (w.bit_length() - 1))
+    if slides and pixels > 1:
+        group = min(limits.draw_buffers // pixels, blocks(c))
+        return rows(shape, batch=batch, limits=limits, pixels=pixels, group=group)
     if len(shape) >= IMAGE_RANK and area >= LARGE_IMAGE:
         return image(shape, batch=batch, limits=limits)
     pixels, group = _blocking(area, w, blocks(c), limits)

@@ -28,6 +28,8 @@ Extents = tuple[int, int, int, int, int]
 
 LANES = 4
 CANONICAL_RANK = 4
+# So many fragments keep a device busy: below that, more work for each costs time.
+BUSY = 1500
 N, D, H, W, B = range(5)
 AXIS_NAMES = ("n", "d", "h", "w", "b")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from keramos.expr import operand
 from keramos.graph import Graph, Node, Value, apply, literal
-from keramos.plan.layout import CANONICAL_RANK
+from keramos.plan.layout import BUSY, CANONICAL_RANK, LANES, blocks
 from keramos.primitives import (
     Contract,
     Conv,
@@ -30,6 +30,11 @@ from keramos.primitives import (
 )
 
 _IDENTITY = operand(0)
+MATRIX = 2
+# A loop of so many additions is too long for one fragment, if others could share it.
+LONG = 256
+# A piece of a sum has at least this many terms.
+SHORT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,17 @@ class Prepared:
     results: Mapping[Node, tuple[Value, ...]]
 
 
-def prepare(graph: Graph) -> Prepared:
-    """Return *graph* with the primitives in the forms above."""
+def prepare(graph: Graph, *, batch: int = 1) -> Prepared:
+    """Return *graph* with the primitives in the forms above.
+
+    Long sums with few results are cut in pieces, so that there is work for a whole
+    device; how few depends on the *batch*.
+    """
     results: dict[Node, tuple[Value, ...]] = {}
 
     def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         renewed = replace(node, inputs=inputs)
-        results[node] = _visit(renewed) or renewed.results()
+        results[node] = _visit(renewed, batch) or renewed.results()
         return results[node]
 
     prepared = graph.rewrite(visit)
@@ -69,10 +78,10 @@ def _computed(value: Value) -> Value:
     return Node(Map(_IDENTITY, value.dtype), (value,), (value.spec,)).results()[0]
 
 
-def _visit(node: Node) -> tuple[Value, ...] | None:
+def _visit(node: Node, batch: int) -> tuple[Value, ...] | None:
     match node.primitive:
         case Contract() as contract:
-            return _contract(node, contract)
+            return _cut(node, contract, batch) or _contract(node, contract)
         case Reduce() as reduce:
             return _reduce(node, reduce)
         case Softmax(axis) as softmax if _merged(node, (axis,)):
@@ -153,6 +162,16 @@ def _reduce(node: Node, reduce: Reduce) -> tuple[Value, ...] | None:
             sizes[axis] = 1
             x = _reshape(part, sizes, node)
         return _epilogue(_reshape(x, _sizes(node.specs[0].shape), node), node)
+    spatial = [axis for axis in reduce.axes if axis != _last(node)]
+    if len(spatial) > 1 and math.prod(_sizes(x.shape)[a] for a in spatial) >= LONG:
+        # The rows first, then the columns of sums: many short loops.
+        first = Reduce(reduce.kind, (spatial[-1],), keepdims=True)
+        (rows,) = apply(first, x, origins=node.origins)
+        rest = tuple(axis for axis in reduce.axes if axis != spatial[-1])
+        (y,) = apply(
+            Reduce(reduce.kind, rest, keepdims=True), rows, origins=node.origins
+        )
+        return _epilogue(_reshape(y, _sizes(node.specs[0].shape), node), node)
     if reduce.keepdims:
         return None
     kept = Reduce(reduce.kind, reduce.axes, keepdims=True)
@@ -192,6 +211,38 @@ def _contract(node: Node, contract: Contract) -> tuple[Value, ...]:
         fused = replace(node, primitive=primitive, inputs=(left, right, *node.extras))
         return fused.results()
     return _epilogue(_reshape(y, shape, node), node)
+
+
+def _cut(node: Node, contract: Contract, batch: int) -> tuple[Value, ...] | None:
+    """Return a product of few rows with constants as a sum of pieces of its sum.
+
+    None where there are enough results, or the sum is short.
+    """
+    a, b = node.operands
+    plain = contract.a_contract == (len(a.shape) - 1,) and contract.b_contract == (0,)
+    if b.constant is None or len(b.shape) != MATRIX or not plain:
+        return None
+    depth, columns = _sizes(b.shape)
+    rows = math.prod(_sizes(a.shape)[:-1])
+    results = batch * rows * blocks(columns)
+    pieces = next(
+        (
+            count
+            for count in (2, 4, 8, 16, 32)
+            if results * count >= BUSY or depth // count < 2 * SHORT
+        ),
+        32,
+    )
+    if results * 2 > BUSY or depth < 2 * SHORT or depth % (pieces * LANES):
+        return None
+    part = depth // pieces
+    left = _transpose(_reshape(a, [rows, pieces, part], node), [1, 0, 2], node)
+    right = _reshape(b, [pieces, part, columns], node)
+    primitive = Contract((2,), (1,), (0,), (0,))
+    (parts,) = apply(primitive, left, right, origins=node.origins)
+    (total,) = apply(Reduce("sum", (0,), keepdims=True), parts, origins=node.origins)
+    shape = [*_sizes(a.shape)[:-1], columns]
+    return _epilogue(_reshape(total, shape, node), node)
 
 
 def _rest(x: Value, axes: tuple[int, ...]) -> list[int]:
