@@ -46,7 +46,9 @@ class Node:
             text=True,
         )
 
-    def run(self, text: str, tensors: dict[str, Array], inputs: Sequence[Array], n: int) -> Any:
+    def run(
+        self, text: str, tensors: dict[str, Array], inputs: Sequence[Array], n: int
+    ) -> Any:
         """Return what the module *text* answers."""
         path = Path(self._folder.name) / f"cpu{next(self._numbers)}.mjs"
         path.write_text(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from keramos.emit.javascript.convolution import offsets, pack
+from keramos.emit.javascript.convolution import Packing, offsets, pack
 from keramos.emit.javascript.elementwise import store
 from keramos.emit.javascript.function import (
     Function,
@@ -33,15 +33,14 @@ def emit_contract(f: Function, contract: Contract, target: Source) -> None:
     rows, columns = _size(a, rest_a), _size(b, rest_b)
     depth = _size(a, contract.a_contract)
     x, at, loops, run = _rows(f, a, rows_axes, [i for i, _ in pairs])
-    matrix = pack(
-        f,
-        b,
-        "matrix",
-        _offsets(f, b, [j for _, j in pairs]),
-        _offsets(f, b, [*contract.b_batch, *rest_b]),
-        width(rows, columns) or 1,
-        (count, columns, depth),
+    packing = Packing(
+        rows=_offsets(f, b, [j for _, j in pairs]),
+        columns=_offsets(f, b, [*contract.b_batch, *rest_b]),
+        width=width(rows, columns) or 1,
+        count=count,
+        size=(depth, columns),
     )
+    matrix = pack(f, b, packing, "matrix")
     results = store(f, target, raw, channels=columns)
     product = Product(
         x=x,

@@ -49,6 +49,17 @@ class _Sizes:
     filters: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A convolution of *image*, which is padded, with *kernel*."""
+
+    f: Function
+    image: Image
+    sizes: _Sizes
+    kernel: Operand
+    results: Store
+
+
 def emit_conv(f: Function, conv: Conv, target: Source) -> None:
     """Write a convolution."""
     x, kernel = f.operands[:2]
@@ -67,15 +78,16 @@ def emit_conv(f: Function, conv: Conv, target: Source) -> None:
     reached = [reach(axis, d) for axis, d in zip(axes, image.sizes, strict=True)]
     image = padded(f, image, reached)
     results = store(f, target, raw, channels=raw[-1])
+    job = _Job(f, image, sizes, kernel, results)
     chosen = combinations(axes)
     for phase in chosen:
         if depthwise:
-            _depthwise(f, phase, image, sizes, f.read(kernel, "kernel"), results)
+            _depthwise(job, phase)
         elif len(chosen) > 1:
             with f.block(""):
-                _product(f, phase, image, sizes, kernel, results)
+                _product(job, phase)
         else:
-            _product(f, phase, image, sizes, kernel, results)
+            _product(job, phase)
     results.finish()
 
 
@@ -110,15 +122,9 @@ def _starts(phase: Sequence[Phase], image: Image) -> int:
     )
 
 
-def _product(  # noqa: PLR0913 - a convolution is made of so much
-    f: Function,
-    phase: tuple[Phase, ...],
-    image: Image,
-    sizes: _Sizes,
-    kernel: Operand,
-    results: Store,
-) -> None:
+def _product(job: _Job, phase: tuple[Phase, ...]) -> None:
     """Write one phase as products: rows are pixels, columns are output channels."""
+    f, image, sizes = job.f, job.image, job.sizes
     counts = [axis.count for axis in phase]
     steps = [axis.stride * s for axis, s in zip(phase, image.strides, strict=True)]
     spacing = [axis.spacing * s for axis, s in zip(phase, image.strides, strict=True)]
@@ -126,7 +132,7 @@ def _product(  # noqa: PLR0913 - a convolution is made of so much
     to_steps = strides((*sizes.outputs, sizes.groups * sizes.filters))[:-1]
     loops, run = _runs(taps, spacing, sizes.depth)
     rows = math.prod(counts)
-    matrix = _packed(f, phase, sizes, kernel, rows)
+    matrix = _packed(job, phase, rows)
     product = Product(
         x=image.name,
         at=offsets(f, "at", counts, steps, _starts(phase, image)),
@@ -145,7 +151,7 @@ def _product(  # noqa: PLR0913 - a convolution is made of so much
         next_x=sizes.depth,
         next_y=sizes.filters,
     )
-    write_product(f, product, matrix, results, x_size=image.size)
+    write_product(f, product, matrix, job.results, x_size=image.size)
 
 
 def offsets(
@@ -172,14 +178,9 @@ def _runs(
     return tuple(loops), run
 
 
-def _packed(
-    f: Function,
-    phase: tuple[Phase, ...],
-    sizes: _Sizes,
-    kernel: Operand,
-    rows: int,
-) -> str:
+def _packed(job: _Job, phase: tuple[Phase, ...], rows: int) -> str:
     """Return the parameter that holds the phase's part of the kernel, packed."""
+    f, sizes, kernel = job.f, job.sizes, job.kernel
     steps = strides((*sizes.window, sizes.depth, sizes.groups * sizes.filters))
     taps = [axis.taps for axis in phase]
     if 0 in taps:
@@ -189,57 +190,52 @@ def _packed(
         *(axis.kernel_step * s for axis, s in zip(phase, steps, strict=False)),
         steps[-2],
     ]
-    return pack(
-        f,
-        kernel,
-        "kernel",
-        f.module.offsets([*taps, sizes.depth], over, start),
-        f.module.offsets([sizes.groups * sizes.filters], [1]),
-        width(rows, sizes.filters),
-        (sizes.groups, sizes.filters, math.prod(taps) * sizes.depth),
+    packing = Packing(
+        rows=f.module.offsets([*taps, sizes.depth], over, start),
+        columns=f.module.offsets([sizes.groups * sizes.filters], [1]),
+        width=width(rows, sizes.filters),
+        count=sizes.groups,
+        size=(math.prod(taps) * sizes.depth, sizes.filters),
     )
+    return pack(f, kernel, packing, "kernel")
 
 
-def pack(  # noqa: PLR0913 - one call of the emitted function
-    f: Function,
-    operand: Operand,
-    wanted: str,
-    rows: str,
-    columns: str,
-    block: int,
-    sizes: tuple[int, int, int],
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How matrices of *size* (rows, columns) are read: *count* of them.
+
+    *rows* and *columns* are texts of tables of offsets, *width* is that of a block.
+    """
+
+    rows: str
+    columns: str
+    width: int
+    count: int
+    size: tuple[int, int]
+
+
+def pack(f: Function, operand: Operand, packing: Packing, wanted: str) -> str:
     """Return the parameter that holds *operand* in blocks of columns.
 
-    *rows* and *columns* are texts of tables of offsets; *sizes* are the number of
-    matrices, of columns of each, and of rows. Constants are packed when the model is
-    created.
+    Constants are packed when the model is created.
     """
     f.use("pack")
-    count, each, depth = sizes
+    rows, columns, width = packing.rows, packing.columns, packing.width
     if operand.stored is not None:
         tensor = f.module.tensor(operand.stored)
-        text = f"pack({tensor}, {rows}, {columns}, {block}, {count})"
+        text = f"pack({tensor}, {rows}, {columns}, {width}, {packing.count})"
         return f.table(text, wanted)
-    size = count * -(-each // block) * block * depth
-    packed = f.scratch(size, wanted)
-    x = f.read(operand)
-    listed = ", ".join(
-        [x, f.table(rows, "rows"), f.table(columns, "columns"), str(block), str(count)]
-    )
-    f.line(f"pack({listed}, {packed});")
+    depth, each = packing.size
+    packed = f.scratch(packing.count * -(-each // width) * width * depth, wanted)
+    listed = [f.read(operand), f.table(rows, "rows"), f.table(columns, "columns")]
+    f.line(f"pack({', '.join(listed)}, {width}, {packing.count}, {packed});")
     return packed
 
 
-def _depthwise(  # noqa: PLR0913 - a convolution is made of so much
-    f: Function,
-    phase: tuple[Phase, ...],
-    image: Image,
-    sizes: _Sizes,
-    kernel: str,
-    results: Store,
-) -> None:
+def _depthwise(job: _Job, phase: tuple[Phase, ...]) -> None:
     """Write loops over pixels and channels; 4 neighbours share what they read."""
+    f, image, sizes, results = job.f, job.image, job.sizes, job.results
+    kernel = f.read(job.kernel, "kernel")
     *outer, last = phase
     channels = sizes.groups * sizes.filters
     height = min(_TILE, last.count) if last.taps <= _WRITTEN_OUT else 1
@@ -269,17 +265,18 @@ def _depthwise(  # noqa: PLR0913 - a convolution is made of so much
         c = "c"
     f.line(f"let {', '.join(f's{r} = 0' for r in range(height))};")
     inner = f.depth
-    x, w = f"a + {c}", "o"
     kernel_steps = strides((*sizes.window, channels))
+    first = sum(axis.kernel * s for axis, s in zip(phase, kernel_steps, strict=False))
+    x, w = f"a + {c}", plus("o", first)
     for number, axis in enumerate(outer):
         u = f"u{number}"
-        if axis.taps > 1:
+        if axis.taps != 1:
             f.repeat(f"let {u} = 0; {u} < {axis.taps}; {u}++")
             x = plus(x, times(u, axis.spacing * image.strides[number]))
-            w = plus(w, times(u, kernel_steps[number]))
+            w = plus(w, times(u, axis.kernel_step * kernel_steps[number]))
     f.line(f"const p = {x};")
     f.line(f"const k = {w};")
-    _taps(f, last, image, height, (kernel, channels))
+    _taps(job, last, height, kernel)
     f.close(inner)
     results.hold(["o"])
     for r in range(height):
@@ -287,24 +284,27 @@ def _depthwise(  # noqa: PLR0913 - a convolution is made of so much
     f.close(depth)
 
 
-def _taps(
-    f: Function, last: Phase, image: Image, height: int, kernel: tuple[str, int]
-) -> None:
+def _taps(job: _Job, last: Phase, height: int, name: str) -> None:
     """Write the products along the last axis of the window."""
-    name, channels = kernel
+    f, image, sizes = job.f, job.image, job.sizes
+    channels = sizes.groups * sizes.filters
     if last.taps > _WRITTEN_OUT:
         f.repeat(f"let v = 0; v < {last.taps}; v++")
         x = plus("p", times("v", last.spacing * image.channels))
-        w = plus("k", times("v", channels))
+        w = plus("k", times("v", last.kernel_step * channels))
         f.line(f"s0 += {image.name}[{x}] * {name}[{w}];")
         f.close(f.depth - 1)
         return
     columns = sorted(
-        {r * last.stride + t * last.spacing for r in range(height) for t in range(last.taps)}
+        {
+            r * last.stride + t * last.spacing
+            for r in range(height)
+            for t in range(last.taps)
+        }
     )
     for column in columns:
         f.line(f"const v{column} = {image.name}[{plus('p', column * image.channels)}];")
     for t in range(last.taps):
-        f.line(f"const w{t} = {name}[{plus('k', t * channels)}];")
+        f.line(f"const w{t} = {name}[{plus('k', t * last.kernel_step * channels)}];")
         for r in range(height):
             f.line(f"s{r} += v{r * last.stride + t * last.spacing} * w{t};")

@@ -11,13 +11,14 @@ from keramos.emit.javascript.function import (
     Operand,
     Shape,
     Walk,
+    known,
     nest,
     strides,
 )
 from keramos.expr import Expr
 from keramos.passes.algebra import cost
 from keramos.plan.javascript import Source, length
-from keramos.primitives import DType
+from keramos.primitives import Contract, Conv, DType
 
 # An epilogue of more work has its own loop: kernels hold it once per accumulator.
 _INLINE = 10
@@ -26,49 +27,49 @@ _INLINE = 10
 def walk(shape: Shape, target: Shape) -> Walk:
     """Return how an array of *shape* is walked when it is broadcast to *target*."""
     own = strides(shape)
-    aligned = [
-        0 if d == 1 else step for d, step in zip(shape, own, strict=True)
-    ]
+    aligned = [0 if d == 1 else step for d, step in zip(shape, own, strict=True)]
     return Walk(0, (*(0,) * (len(target) - len(shape)), *aligned))
 
 
-def write_map(
-    f: Function,
-    expr: Expr,
-    operands: Sequence[tuple[str, Shape, DType]],
-    y: str,
-    shape: Shape,
-    dtype: DType,
-) -> None:
-    """Write the loops of ``y = expr(operands)``; operands are parameters."""
-    compiled = program(expr, [kind for _, _, kind in operands], dtype)
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A parameter with the shape and type in which it is read or written."""
+
+    name: str
+    shape: Shape
+    dtype: DType
+
+
+def write_map(f: Function, expr: Expr, operands: Sequence[Array], y: Array) -> None:
+    """Write the loops of ``y = expr(operands)``."""
+    compiled = program(expr, [x.dtype for x in operands], y.dtype)
     f.module.support |= compiled.support
-    walks = {y: Walk(0, strides(shape))}
+    walks = {y.name: Walk(0, strides(y.shape))}
     labels: dict[int, str] = {}
     for number in sorted(compiled.operands):
-        name, own, _ = operands[number]
-        walked = walk(own, shape)
+        x = operands[number]
+        walked = walk(x.shape, y.shape)
         # Two views of one array can be walked in two ways.
-        labels[number] = name
-        if walks.setdefault(name, walked) != walked:
-            labels[number] = f"{name}_{number}"
+        labels[number] = x.name
+        if walks.setdefault(x.name, walked) != walked:
+            labels[number] = f"{x.name}_{number}"
             walks[labels[number]] = walked
-    with nest(f, shape, walks) as index:
+    with nest(f, y.shape, walks) as index:
         texts = [
-            f"{name}[{index[labels[number]]}]" if number in labels else ""
-            for number, (name, _, _) in enumerate(operands)
+            f"{x.name}[{index[labels[number]]}]" if number in labels else ""
+            for number, x in enumerate(operands)
         ]
         lines, text = compiled.text(texts)
         for line in lines:
             f.line(line)
-        f.line(f"{y}[{index[y]}] = {text};")
+        f.line(f"{y.name}[{index[y.name]}] = {text};")
 
 
 def emit_map(f: Function, expr: Expr, dtype: DType, target: Source) -> None:
     """Write a Map."""
-    operands = [(f.read(x), x.shape, x.dtype) for x in f.operands]
-    shape = tuple(d or 0 for d in f.node.specs[0].shape)
-    write_map(f, expr, operands, f.write(target), shape, dtype)
+    operands = [Array(f.read(x), x.shape, x.dtype) for x in f.operands]
+    shape = known(f.node.specs[0].shape)
+    write_map(f, expr, operands, Array(f.write(target), shape, dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,6 @@ class Store:
 
     f: Function
     y: str
-    target: str
-    raw: Shape
     compiled: Program | None = None
     extras: tuple[_Extra, ...] = ()
     rest: Callable[[], None] | None = None
@@ -140,29 +139,30 @@ def store(f: Function, target: Source, raw: Shape, *, channels: int = 0) -> Stor
     y = f.write(target)
     expr = f.node.epilogue
     if expr is None:
-        return Store(f, y, y, raw)
+        return Store(f, y)
     extras = f.operands[f.node.arity :]
     dtypes: list[DType] = ["float32", *(x.dtype for x in extras)]
     spec = f.node.specs[0]
-    shape = tuple(d or 0 for d in spec.shape)
+    shape = known(spec.shape)
     follows = [_follows(x, raw, channels) for x in extras]
     if channels and shape == raw and None not in follows and cost(expr) <= _INLINE:
-        compiled = program(expr, dtypes, spec.dtype)
+        finite = isinstance(f.node.primitive, Conv | Contract)
+        compiled = program(expr, dtypes, spec.dtype, finite=finite)
         f.module.support |= compiled.support
         listed = tuple(
             _Extra(f.read(x, "extra"), how)
             for x, how in zip(extras, follows, strict=True)
             if how is not None
         )
-        return Store(f, y, y, raw, compiled, listed)
+        return Store(f, y, compiled, listed)
     plain = y if length(raw) == length(shape) else f.scratch(length(raw), "plain")
 
     def rest() -> None:
-        operands = [(plain, raw, dtypes[0])]
-        operands += [(f.read(x, "extra"), x.shape, x.dtype) for x in extras]
-        write_map(f, expr, operands, y, shape, spec.dtype)
+        operands = [Array(plain, raw, dtypes[0])]
+        operands += [Array(f.read(x, "extra"), x.shape, x.dtype) for x in extras]
+        write_map(f, expr, operands, Array(y, shape, spec.dtype))
 
-    return Store(f, plain, y, raw, rest=rest)
+    return Store(f, plain, rest=rest)
 
 
 def _follows(x: Operand, raw: Shape, channels: int) -> str | None:

@@ -21,6 +21,9 @@ _WHOLE = frozenset(
     | {"sub", "trunc", "where"}
 )
 
+# Whole numbers below it are written out.
+_LARGE = 1e15
+
 
 @dataclass(frozen=True, slots=True)
 class _Term:
@@ -37,11 +40,13 @@ class Program:
     """An expression as terms in order, each once, and the text of each.
 
     *dtypes* are those of the operands, *result* is the type in which it is stored.
+    *finite* says that the text may count on finite numbers.
     """
 
     terms: tuple[_Term, ...]
     dtypes: tuple[DType, ...]
     result: DType
+    finite: bool = False
 
     @property
     def support(self) -> frozenset[str]:
@@ -63,13 +68,23 @@ class Program:
         uses = Counter(arg for term in self.terms for arg in term.args)
         lines: list[str] = []
         texts: list[str] = []
+
+        def named(text: str) -> str:
+            lines.append(f"const t{len(lines)} = {bare(text)};")
+            return f"t{len(lines) - 1}"
+
         for number, term in enumerate(self.terms):
-            text = self._term(term, texts, operands)
+            if self.finite and self._is_rectifier(term):
+                part = texts[term.args[0]]
+                part = part if part.isalnum() else named(part)
+                # Half of the signs go either way: a branch on them is slow.
+                text = f"(({part} + Math.abs({part})) * 0.5)"
+            else:
+                text = self._term(term, texts, operands)
             if uses[number] > 1 and (term.args or "[" in text):
-                lines.append(f"const t{len(lines)} = {text};")
-                text = f"t{len(lines) - 1}"
+                text = named(text)
             texts.append(text)
-        return lines, self._stored(texts[-1])
+        return lines, bare(self._stored(texts[-1]))
 
     def _term(self, term: _Term, texts: Sequence[str], operands: Sequence[str]) -> str:
         if term.op == "const":
@@ -84,6 +99,13 @@ class Program:
             else:
                 args.append(f"({texts[arg]} ? 1 : 0)" if given else texts[arg])
         return JAVASCRIPT[term.op].format(*args)
+
+    def _is_rectifier(self, term: _Term) -> bool:
+        """Return whether *term* is ``max(x, 0)``."""
+        if term.op != "max" or self._is_truth(term.args[0]):
+            return False
+        other = self.terms[term.args[1]]
+        return other.op == "const" and other.value == 0
 
     def _takes_truth(self, term: _Term, place: int) -> bool:
         """Return whether operand *place* of *term* is a truth value."""
@@ -129,7 +151,9 @@ class Program:
         return term.op == "input" and self.dtypes[term.index] == "bool"
 
 
-def program(expr: Expr, dtypes: Sequence[DType], result: DType) -> Program:
+def program(
+    expr: Expr, dtypes: Sequence[DType], result: DType, *, finite: bool = False
+) -> Program:
     """Return *expr* of operands of *dtypes*, stored as *result*."""
     terms: dict[_Term, int] = {}
     known: dict[int, int] = {}
@@ -143,7 +167,17 @@ def program(expr: Expr, dtypes: Sequence[DType], result: DType) -> Program:
 
     last = number(expr)
     listed = tuple(terms)[: last + 1]
-    return Program(listed, tuple(dtypes), result)
+    return Program(listed, tuple(dtypes), result, finite)
+
+
+def bare(text: str) -> str:
+    """Return *text* without brackets around the whole."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if depth == 0 and place < len(text) - 1:
+            return text
+    return text[1:-1] if text.startswith("(") else text
 
 
 def number_text(value: float) -> str:
@@ -155,4 +189,4 @@ def number_text(value: float) -> str:
 
 
 def _digits(value: float) -> str:
-    return str(int(value)) if value.is_integer() and value < 1e15 else repr(value)
+    return str(int(value)) if value.is_integer() and value < _LARGE else repr(value)

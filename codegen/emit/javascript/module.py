@@ -10,7 +10,7 @@ from typing import assert_never
 from keramos.emit.describe import layers
 from keramos.emit.javascript.contraction import emit_contract
 from keramos.emit.javascript.convolution import emit_conv
-from keramos.emit.javascript.elementwise import emit_map, write_map
+from keramos.emit.javascript.elementwise import Array, emit_map, write_map
 from keramos.emit.javascript.function import Function, Module, Operand, known
 from keramos.emit.javascript.movement import (
     emit_concat,
@@ -56,13 +56,75 @@ from keramos.text import js_literal
 
 # Words of JavaScript that aren't Python's, and names that the module uses itself.
 _RESERVED = frozenset(
-    "arguments await case catch const debugger default delete do enum eval export "
-    "extends function implements instanceof interface let new null package private "
-    "protected public static super switch this throw true false typeof undefined "
-    "var void yield arena copy create data forward inputs mod name nearest offsets "
-    "outputs pack results run sample shape sinc stages step tap taps tensors bicubic "
-    "bilinear lanczos3 lanczos5".split()
+    {
+        "arguments",
+        "await",
+        "case",
+        "catch",
+        "const",
+        "debugger",
+        "default",
+        "delete",
+        "do",
+        "enum",
+        "eval",
+        "export",
+        "extends",
+        "false",
+        "function",
+        "implements",
+        "instanceof",
+        "interface",
+        "let",
+        "new",
+        "null",
+        "package",
+        "private",
+        "protected",
+        "public",
+        "static",
+        "super",
+        "switch",
+        "this",
+        "throw",
+        "true",
+        "typeof",
+        "undefined",
+        "var",
+        "void",
+        "yield",
+    }
+    | {
+        "arena",
+        "bicubic",
+        "bilinear",
+        "copy",
+        "create",
+        "data",
+        "forward",
+        "inputs",
+        "lanczos3",
+        "lanczos5",
+        "mod",
+        "name",
+        "nearest",
+        "offsets",
+        "outputs",
+        "pack",
+        "results",
+        "run",
+        "sample",
+        "shape",
+        "sinc",
+        "stages",
+        "step",
+        "tap",
+        "taps",
+        "tensors",
+    }
 )
+
+Movement = Gather | Transpose | Slice | Pad | Concat | Resize | Reshape | Scan
 
 
 def emit_javascript(
@@ -186,11 +248,13 @@ def _emit(f: Function, target: Source) -> None:
         f.operands = whole[: f.node.arity]
         _emit_primitive(f, buffer)
         plain = Operand(buffer, shape, specs[0].dtype)
-    operands = [(f.read(plain), shape, plain.dtype)]
-    operands += [(f.read(x, "extra"), x.shape, x.dtype) for x in whole[f.node.arity :]]
+    operands = [Array(f.read(plain), shape, plain.dtype)]
+    operands += [
+        Array(f.read(x, "extra"), x.shape, x.dtype) for x in whole[f.node.arity :]
+    ]
     spec = f.node.specs[0]
-    y = f.write(target)
-    write_map(f, f.node.epilogue, operands, y, known(spec.shape), spec.dtype)
+    y = Array(f.write(target), known(spec.shape), spec.dtype)
+    write_map(f, f.node.epilogue, operands, y)
 
 
 def _emit_primitive(f: Function, target: Source) -> None:
@@ -208,22 +272,29 @@ def _emit_primitive(f: Function, target: Source) -> None:
             emit_reduce(f, primitive, target)
         case Softmax() as primitive:
             emit_softmax(f, primitive, target)
-        case Gather() as primitive:
+        case _ as movement:
+            _emit_movement(f, movement, target)
+
+
+def _emit_movement(f: Function, primitive: Movement, target: Source) -> None:
+    """Write a primitive that computes nothing, or next to nothing."""
+    match primitive:
+        case Gather():
             emit_gather(f, primitive, target)
-        case Transpose() as primitive:
+        case Transpose():
             emit_transpose(f, primitive, target)
-        case Slice() as primitive:
+        case Slice():
             emit_slice(f, primitive, target)
-        case Pad() as primitive:
+        case Pad():
             emit_pad(f, primitive, target)
-        case Concat() as primitive:
+        case Concat():
             emit_concat(f, primitive, target)
-        case Resize() as primitive:
+        case Resize():
             emit_resize(f, primitive, target)
         case Reshape() | Scan():
-            raise TypeError(f"{f.node.primitive} has no function")
+            raise TypeError(f"{primitive} has no function")
         case _:
-            assert_never(f.node.primitive)
+            assert_never(primitive)
 
 
 def _text(planned: Plan, writer: _Writer) -> str:
@@ -238,7 +309,9 @@ def _text(planned: Plan, writer: _Writer) -> str:
         "export function create(tensors) {",
         *_indented(_buffers(module)),
         *_indented(f"const {name} = {text};" for text, name in module.tables.items()),
-        *_indented(line for text in writer.closures for line in ["", *text.split("\n")]),
+        *_indented(
+            line for text in writer.closures for line in ["", *text.split("\n")]
+        ),
         "",
         "  function forward(tap) {",
         *_indented(_indented(writer.lines)),

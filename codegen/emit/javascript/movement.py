@@ -28,7 +28,12 @@ from keramos.primitives import (
 )
 
 # How far the kernels of interpolation reach.
-RADIUS: Mapping[Method, int] = {"bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
+RADIUS: Mapping[Method, int] = {
+    "bilinear": 1,
+    "bicubic": 2,
+    "lanczos3": 3,
+    "lanczos5": 5,
+}
 
 
 def emit_gather(f: Function, gather: Gather, target: Source) -> None:
@@ -83,9 +88,7 @@ def emit_slice(f: Function, key: Slice, target: Source) -> None:
 def emit_pad(f: Function, pad: Pad, target: Source) -> None:
     """Write a copy with a constant around it."""
     x = f.operands[0]
-    sizes = [
-        low + d + high for d, (low, high) in zip(x.shape, pad.widths, strict=True)
-    ]
+    sizes = [low + d + high for d, (low, high) in zip(x.shape, pad.widths, strict=True)]
     steps = strides(sizes)
     start = sum(low * step for (low, _), step in zip(pad.widths, steps, strict=True))
     name, y = f.read(x), f.write(target)

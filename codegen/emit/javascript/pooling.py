@@ -83,7 +83,9 @@ def _divisor(
         texts.append(f"n{k}")
     if not texts:
         return str(whole)
-    f.line(f"const count = {' * '.join([*([str(whole)] if whole > 1 else []), *texts])};")
+    f.line(
+        f"const count = {' * '.join([*([str(whole)] if whole > 1 else []), *texts])};"
+    )
     return "count"
 
 

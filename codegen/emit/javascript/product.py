@@ -3,8 +3,8 @@
 ``y[r, o] = sum over k of x[start of r + k's offset] * matrix[k, o]``. A tile of 4 rows
 by 4 columns is summed in 16 local variables, so that 8 loads serve 16 products; columns
 are packed in blocks, so that the inner loop reads them in order. Sums are double, since
-JavaScript has no faster float32. A last tile that isn't full begins earlier and computes
-some results twice.
+JavaScript has no faster float32. A last tile that isn't full begins earlier and
+computes some results twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keramos.emit.javascript.elementwise import Store
 from keramos.emit.javascript.function import Function, plus, times
@@ -96,7 +96,7 @@ def write_product(
 ) -> None:
     """Write the loops of *product*; the parameter *matrix* holds packed columns.
 
-    *x_size* is the number of elements of x: the smaller operand is read again and again.
+    *x_size* is the number of elements of x: the smaller operand is read repeatedly.
     """
     if product.rows * product.columns == 0:
         return
@@ -106,21 +106,23 @@ def write_product(
     with f.loop("g", product.count) as g:
         size = product.blocks * product.depth * product.width
         if across:
-            with _blocks(f, product, plus(times(g, size))) as w, _tiles(f, product):
+            with _blocks(f, product, times(g, size)) as w, _tiles(f, product):
                 starts = _starts(f, product, g)
                 f.line(f"let w = {w};")
-                _tile(f, product, g, matrix, store, (product.x, starts))
+                _sums(f, product, matrix, starts)
+                _results(f, product, store, g)
             return
         with _tiles(f, product):
             starts = _starts(f, product, g)
-            source = (product.x, starts)
+            line = product
             if product.gathers:
                 _gather(f, product, starts, rows)
-                depth = product.depth
-                source = (rows, [str(r * depth) for r in range(product.height)])
+                starts = [str(r * product.depth) for r in range(product.height)]
+                line = replace(product, x=rows, loops=(), run=product.depth)
             f.line(f"let w = {times(g, size)};")
             with _blocks(f, product, None):
-                _tile(f, product, g, matrix, store, source)
+                _sums(f, line, matrix, starts)
+                _results(f, product, store, g)
 
 
 @contextmanager
@@ -169,8 +171,7 @@ def _starts(f: Function, product: Product, g: str) -> list[str]:
     """Write where in x the rows of a tile begin."""
     starts = []
     for r in range(product.height):
-        row = plus(times(g, product.next_row), "p", r)
-        row = row if product.at.name is not None or "+" not in row else f"({row})"
+        row = _row(product, g, r, product.at)
         text = plus(product.at.text(row), times(g, product.next_x))
         f.line(f"const a{r} = {text};")
         starts.append(f"a{r}")
@@ -213,43 +214,36 @@ def _walk(
     f.close(depth)
 
 
-def _tile(  # noqa: PLR0913 - a loop's body
-    f: Function,
-    product: Product,
-    g: str,
-    matrix: str,
-    store: Store,
-    source: tuple[str, list[str]],
-) -> None:
-    """Write the sums of one tile and store them."""
+def _sums(f: Function, product: Product, matrix: str, starts: list[str]) -> None:
+    """Write the sums of one tile."""
     height, width = product.height, product.width
-    x, starts = source
     cells = [(r, c) for r in range(height) for c in range(width)]
     f.line(f"let {', '.join(f's{r}{c} = 0' for r, c in cells)};")
-    if product.depth:
-        flat = Product(
-            x=x,
-            at=product.at,
-            to=product.to,
-            rows=product.rows,
-            columns=product.columns,
-            loops=() if product.gathers else product.loops,
-            run=product.depth if product.gathers else product.run,
-        )
-        with _walk(f, flat, starts, "b") as bases:
+    if product.depth == 0:
+        return
+    with _walk(f, product, starts, "b") as bases:
+        for c in range(width):
+            f.line(f"const w{c} = {matrix}[{plus('w', c)}];")
+        f.line(f"w += {width};")
+        for r in range(height):
+            f.line(f"const v{r} = {product.x}[{plus(bases[r], 'k')}];")
             for c in range(width):
-                f.line(f"const w{c} = {matrix}[{plus('w', c)}];")
-            f.line(f"w += {width};")
-            for r in range(height):
-                f.line(f"const v{r} = {x}[{plus(bases[r], 'k')}];")
-                for c in range(width):
-                    f.line(f"s{r}{c} += v{r} * w{c};")
-    channel = plus("o", times(g, product.next_y) if not product.next_row else "0")
+                f.line(f"s{r}{c} += v{r} * w{c};")
+
+
+def _results(f: Function, product: Product, store: Store, g: str) -> None:
+    """Write what stores the sums of one tile."""
+    width = product.width
+    channel = plus("o", times(g, product.next_y))
     store.hold([plus(channel, c) for c in range(width)])
-    for r in range(height):
-        row = plus(times(g, product.next_row), "p", r)
-        row = row if product.to.name is not None or "+" not in row else f"({row})"
-        base = plus(product.to.text(row), times(g, product.next_y), "o")
-        f.line(f"const y{r} = {base};")
+    for r in range(product.height):
+        row = product.to.text(_row(product, g, r, product.to))
+        f.line(f"const y{r} = {plus(row, times(g, product.next_y), 'o')};")
         for c in range(width):
             store.put(plus(f"y{r}", c), plus(channel, c), f"s{r}{c}")
+
+
+def _row(product: Product, g: str, r: int, offsets: Offsets) -> str:
+    """Return the number of row r of a tile, in brackets where it is multiplied."""
+    row = plus(times(g, product.next_row), "p", r)
+    return row if offsets.name is not None or "+" not in row else f"({row})"

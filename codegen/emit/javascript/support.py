@@ -14,7 +14,7 @@ function copy(x, start, y) {
 """
 
 OFFSETS = """
-/** Return start plus each index times its stride, for all indices in row-major order. */
+/** Return start plus each index times its stride, for all indices in order. */
 function offsets(sizes, strides, start) {
   let table = Int32Array.of(start);
   sizes.forEach((size, axis) => {
@@ -122,23 +122,14 @@ function taps(kernel, radius, old, size, antialias, count) {
   const sizes = rows[0].weights.map((_, tap) =>
     rows.reduce((sum, { weights }) => sum + Math.abs(weights[tap]), 0),
   );
-  let first = 0;
-  let most = -1;
-  for (let tap = 0; tap + count <= sizes.length; tap++) {
-    const sum = sizes.slice(tap, tap + count).reduce((a, b) => a + b);
-    if (sum > most) {
-      most = sum;
-      first = tap;
-    }
-  }
+  const kept = [...sizes.keys()].sort((a, b) => sizes[b] - sizes[a]).slice(0, count);
   const index = new Int32Array(size * count);
   const weight = new Float64Array(size * count);
   rows.forEach(({ start, weights }, k) => {
-    for (let tap = 0; tap < count; tap++) {
-      const at = Math.min(Math.max(start + first + tap, 0), old - 1);
-      index[k * count + tap] = at;
-      weight[k * count + tap] = weights[first + tap];
-    }
+    kept.forEach((tap, column) => {
+      index[k * count + column] = Math.min(Math.max(start + tap, 0), old - 1);
+      weight[k * count + column] = weights[tap];
+    });
   });
   return { index, weight };
 }

@@ -34,9 +34,7 @@ class Phase:
     def last(self) -> int:
         """Return the last position that is read."""
         return (
-            (self.count - 1) * self.stride
-            + self.first
-            + (self.taps - 1) * self.spacing
+            (self.count - 1) * self.stride + self.first + (self.taps - 1) * self.spacing
         )
 
 
@@ -72,9 +70,7 @@ def phases(
     return result
 
 
-def zeros(
-    size: int, window: int, stride: int, padding: Padding
-) -> tuple[int, int]:
+def zeros(size: int, window: int, stride: int, padding: Padding) -> tuple[int, int]:
     """Return the zeros in front of and behind an axis."""
     return same_padding(size, window, stride) if padding == "same" else padding
 
