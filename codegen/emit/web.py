@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from keramos.emit.describe import shape_text
+from keramos.emit.describe import layers, shape_text
 from keramos.graph import Graph
+from keramos.plan.names import stage_names
 from keramos.primitives import DType, Spec
 from keramos.runtime_min import vendored
 from keramos.templates import render
@@ -44,6 +45,16 @@ class _Port:
 
 
 @dataclass(frozen=True, slots=True)
+class _Stage:
+    """A stage as JavaScript literals, for diagrams."""
+
+    name: str
+    layers: str
+    inputs: str
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
 class _File:
     """A file's path and digest as JavaScript literals."""
 
@@ -76,6 +87,7 @@ def emit_web(  # noqa: PLR0913 - options, each by its name
         ],
         "inputs": [_port(x.name, x.spec) for x in graph.inputs],
         "outputs": list(map(_port, graph.output_names, graph.output_specs)),
+        "stages": _stages(graph),
         "files": [_file(path, data) for path, data in files.items() if _fetched(path)],
         "cpu": cpu,
     }
@@ -100,6 +112,26 @@ def _port(name: str, spec: Spec) -> _Port:
         array=ARRAYS[spec.dtype],
         text=f"{comment(name)}: {spec.dtype} {shape_text(spec.shape)}",
     )
+
+
+def _stages(graph: Graph) -> list[_Stage]:
+    """Return the stages with what they read: names of inputs and of other stages."""
+    names = stage_names(graph)
+    return [
+        _Stage(
+            name=js_literal(name),
+            layers=js_literal(layers(node)),
+            inputs=js_literal(
+                [
+                    x.name if x.node is None else names[x.node]
+                    for x in dict.fromkeys(node.inputs)
+                    if x.constant is None
+                ]
+            ),
+            shape=js_literal(list(node.specs[0].shape)),
+        )
+        for node, name in names.items()
+    ]
 
 
 def _file(path: str, data: bytes) -> _File:

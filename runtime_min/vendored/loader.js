@@ -71,6 +71,7 @@ class Model {
     this.name = description.name;
     this.inputs = description.inputs;
     this.outputs = description.outputs;
+    this.stages = description.stages;
     this.device = undefined;
     this.fallback = undefined;
   }

@@ -483,9 +483,6 @@ export class Executor {
     const gl = this.#gl;
     const packing = new Packing(entry);
     const buffer = this.#ledger.create("Buffer");
-    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, buffer);
-    gl.bufferData(gl.PIXEL_PACK_BUFFER, 4 * packing.length, gl.STREAM_READ);
-    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, null);
     const layers = Array.from({ length: packing.layers }, (_, layer) =>
       this.#framebuffer(entry.texture, layer, 1, 1),
     );
@@ -576,10 +573,12 @@ export class Executor {
   }
 
   /** Ask for texels; they are there when the GPU is done. */
-  #ask({ packing, buffer, layers }) {
+  #ask({ packing, buffer, layers, texels }) {
     const gl = this.#gl;
     const { width, height } = packing;
     gl.bindBuffer(gl.PIXEL_PACK_BUFFER, buffer);
+    // Chrome copies ahead what a fence guards, but warns of buffers that are used again.
+    gl.bufferData(gl.PIXEL_PACK_BUFFER, texels.byteLength, gl.STREAM_READ);
     for (const [layer, framebuffer] of layers.entries()) {
       gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
       const offset = layer * width * height * BYTES_PER_TEXEL;
