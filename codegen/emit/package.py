@@ -67,13 +67,14 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
         raise ValueError(f"{name!r} can't be the name of a package")
     given = given or sample(graph)
     header = _provenance(provenance)
-    cpu = module(graph, name=name, header=header)
+    cpu = module(graph, header=header)
     stored = weights(graph, constants or {})
     arguments = [f"given[{place}]" for place in range(len(graph.inputs))]
     if cpu.has_weights:
         arguments.append("self._weights")
     skeleton = {
         "name": name,
+        "title": f"{name}: " if len(name) <= COLUMN else "",
         "header": header,
         "source": _string(provenance.source),
         "sha256": literal(provenance.sha256),

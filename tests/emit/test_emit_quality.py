@@ -94,7 +94,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def draw(graph: Graph, names: list[str]) -> None:
         number = next(count)
         drawn = renamed(graph, names) if number % 2 else graph
-        name = f"drawn_{number}"
+        name = f"drawn_{'long_' * (number % 3 * 5)}{number}"
         origin = replace(PROVENANCE, source=names[0] * (number % 2) + ".h5")
         content = files(drawn, name=name, provenance=origin)
         for path, text in content.items():

@@ -46,7 +46,7 @@ class Module:
     has_weights: bool
 
 
-def module(graph: Graph, *, name: str, header: Sequence[str]) -> Module:
+def module(graph: Graph, *, header: Sequence[str]) -> Module:
     """Return ``cpu.py`` for an optimised graph."""
     model = plan(graph)
     fields = Fields(model.constants)
@@ -61,7 +61,6 @@ def module(graph: Graph, *, name: str, header: Sequence[str]) -> Module:
     body = "\n\n".join([*texts, predict, trace])
     text = render(
         "cpu.py.j2",
-        name=name,
         header=header,
         weights=weights,
         kinds=[

@@ -113,9 +113,11 @@ def _body(function: Function, results: list[str], batched: list[str]) -> str:
     """Return the lines of a function that returns *results*."""
     function.line(f"return {', '.join(results)}")
     function.prune()
-    if _occurs("n", "\n".join(function.lines)):
-        function.lines.insert(0, f"n = {batched[0]}.shape[0]")
-    return "\n    ".join(function.lines)
+    body = "\n    ".join(function.lines)
+    function.imports = {entry for entry in function.imports if _occurs(entry[1], body)}
+    if _occurs("n", body):
+        return f"n = {batched[0]}.shape[0]\n    {body}"
+    return body
 
 
 def _occurs(name: str, text: str) -> bool:
