@@ -8,6 +8,11 @@ import numpy as np
 
 from keramos.runtime_min.interpreter.definition import Definition, plain
 from keramos.runtime_min.interpreter.layer import Array, Layer, Masked
+from keramos.runtime_min.interpreter.quantization import (
+    quantization_of,
+    rounded_inputs,
+    stored_table,
+)
 from keramos.runtime_min.interpreter.registry import layer
 
 
@@ -22,9 +27,13 @@ class Embedding(Layer):
         super().__init__(definition)
         shape = (definition.integer("input_dim"), definition.integer("output_dim"))
         self.supports_masking = definition.boolean("mask_zero", default=False)
-        self.table = definition.weight("embeddings", shape)
+        self.quantization = quantization_of(definition)
+        if self.quantization is None:
+            self.table = definition.weight("embeddings", shape)
+        else:
+            self.table = stored_table(definition, self.quantization, shape[1])
 
-    def call(self, inputs: Array) -> Array:
+    def call(self, inputs: Array) -> Array | Masked:
         """Return the rows."""
         return looked_up(self.table, inputs)
 
@@ -32,6 +41,43 @@ class Embedding(Layer):
         """Return where the token isn't 0."""
         del mask
         return np.asarray(inputs != 0)
+
+
+@layer("ReversibleEmbedding")
+class ReversibleEmbedding(Embedding):
+    """A table that is read forwards, tokens to rows, or backwards, rows to scores."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Read the table, and the backward one if there is one."""
+        super().__init__(definition)
+        self.hides_zero, self.supports_masking = self.supports_masking, False
+        self.soft_cap = definition.optional_number("logit_soft_cap")
+        self.backward = self.table.T
+        if definition.boolean("tie_weights", default=True):
+            return
+        if self.quantization is None:
+            self.backward = definition.weight("backward table", self.table.shape[::-1])
+        elif self.quantization.mode == "int8":
+            stored = definition.stored("backward table")
+            scale = definition.stored("backward scale")
+            self.backward = definition.computed(stored / scale)
+        else:
+            raise definition.refusal(
+                "its backward table is quantized as int4", "use int8, or tie_weights"
+            )
+
+    def call(self, inputs: Array, *, reverse: bool = False) -> Array | Masked:
+        """Return rows, or scores."""
+        if not reverse:
+            rows = looked_up(self.table, inputs)
+            return Masked(rows, inputs != 0) if self.hides_zero else rows
+        x = inputs.astype(self.dtype)
+        if self.quantization is not None:
+            x = rounded_inputs(x, -1, self.quantization.limit)
+        scores = x @ self.backward
+        if self.soft_cap is None:
+            return scores
+        return np.asarray(np.tanh(scores / self.soft_cap) * self.soft_cap)
 
 
 def looked_up(table: Array, tokens: Array) -> Array:

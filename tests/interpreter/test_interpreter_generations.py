@@ -185,7 +185,7 @@ def test_locally_connected_is_a_convolution_if_all_kernels_are_equal(
     assert np.allclose(local, shared)
 
 
-def called(class_name: str, name: str, *inputs: str, **config: Any) -> LayerConfig:
+def called(class_name: str, name: str, *inputs: str, **config: object) -> LayerConfig:
     """Return a layer called once, on one tensor or on a list of them."""
     refs = [Ref(each, 0, 0) for each in inputs]
     args = (refs if len(refs) > 1 else refs[0],) if refs else ()
