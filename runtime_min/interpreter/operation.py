@@ -51,15 +51,23 @@ class Operation(Layer):
     def __init__(self, definition: Definition) -> None:
         """Look the function up and check its options."""
         super().__init__(definition)
+        self.call = self.find(definition)
+        self.options = self.options_of(definition)
+
+    def find(self, definition: Definition) -> Function:
+        """Return the function that the class name stands for."""
         function = OPERATIONS.get(definition.class_name)
         if function is None:
             raise definition.refusal(
                 "this operation is unknown",
                 "replace it by a layer, or by a custom layer",
             )
-        self.call = function
-        parameters = inspect.signature(function).parameters
-        self.options = {
+        return function
+
+    def options_of(self, definition: Definition) -> dict[str, object]:
+        """Return the options: what the configuration has beside the layer's own."""
+        parameters = inspect.signature(self.call).parameters
+        return {
             name: value
             for name, value in definition.config.items()
             if name not in NOT_OPTIONS or (name in parameters and name != "name")

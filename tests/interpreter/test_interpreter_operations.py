@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from interpreter.live_models import assert_agrees, live_file, noise
+from interpreter.live_models import (
+    Array,
+    assert_agrees,
+    hand_built_file,
+    live_file,
+    noise,
+)
 from keras import ops
 
 from keramos.errors import CompileError
 from keramos.runtime_min.interpreter import Interpreter
+from keramos.source import Call, Ref
 
 Tensor = Any
 
@@ -119,3 +127,69 @@ def test_operations_keep_whole_numbers_whole() -> None:
     actual = Interpreter(live_file(model)).predict(np.array([[1, 2, 3]]))
 
     assert (actual.dtype.kind, actual.tolist()) == ("i", [[3, 5, 7]])
+
+
+def tensorflow_result(function: str, kwargs: dict[str, Any], x: Array) -> Array:
+    """Return what a function of TensorFlow gives inside a graph of tf.keras."""
+    file = hand_built_file(
+        "TFOpLambda", {"function": function}, x.shape[1:], keras_version="2.15.0"
+    )
+    given, tested = file.model.layers
+    call = Call((Ref("given", 0, 0),), {**kwargs, "name": None})
+    if function.endswith("getitem"):
+        call = Call(call.args, kwargs)
+    layers = (given, replace(tested, calls=(call,)))
+    changed = replace(file, model=replace(file.model, layers=layers))
+    y: Array = Interpreter(changed, dtype="float64").predict(x)
+    return y
+
+
+X = noise((2, 4, 6)).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("function", "kwargs", "expected"),
+    [
+        ("math.multiply", {"y": 2.5}, X * 2.5),
+        ("__operators__.add", {"y": Ref("given", 0, 0)}, X + X),
+        ("math.subtract", {"y": 1}, X - 1),
+        ("math.truediv", {"y": 4}, X / 4),
+        ("math.reduce_mean", {"axis": [1], "keepdims": True}, X.mean(1, keepdims=True)),
+        ("math.reduce_sum", {"axis": -1}, X.sum(-1)),
+        ("nn.relu", {}, np.maximum(X, 0)),
+        ("clip_by_value", {"clip_value_min": 0, "clip_value_max": 1}, X.clip(0, 1)),
+        ("reshape", {"shape": [-1, 24]}, X.reshape(2, 24)),
+        ("transpose", {"perm": [0, 2, 1]}, X.transpose(0, 2, 1)),
+        ("expand_dims", {"axis": 1}, X[:, None]),
+        ("tile", {"multiples": [1, 2, 1]}, np.tile(X, (1, 2, 1))),
+        ("compat.v1.pad", {"paddings": [[0, 0], [1, 0], [0, 2]]}, None),
+        (
+            "math.l2_normalize",
+            {"axis": -1},
+            X / np.linalg.norm(X, axis=-1, keepdims=True),
+        ),
+        (
+            "__operators__.getitem",
+            {"slice_spec": [slice(None), slice(1, None), slice(None, None, 2)]},
+            X[:, 1:, ::2],
+        ),
+        ("__operators__.getitem", {"slice_spec": [Ellipsis, 0]}, X[..., 0]),
+    ],
+)
+def test_tensorflow_function_gives_what_its_name_says(
+    function: str, kwargs: dict[str, Any], expected: Array | None
+) -> None:
+    if expected is None:
+        expected = np.pad(X, [(0, 0), (1, 0), (0, 2)])
+
+    assert np.allclose(tensorflow_result(function, kwargs, X), expected)
+
+
+def test_unknown_tensorflow_function_is_refused_by_name() -> None:
+    with pytest.raises(CompileError) as caught:
+        tensorflow_result("signal.fft", {}, X)
+
+    assert str(caught.value) == (
+        "made.h5: layer 'tested' (TFOpLambda): calls TensorFlow's 'signal.fft', which "
+        "is unknown (replace it by a layer, or by a custom layer)"
+    )
