@@ -18,35 +18,49 @@ from keramos.text import identifier, unique
 
 @dataclass(frozen=True, slots=True)
 class GlFiles:
-    """The gl target's files, and the constants that only it stores, by name."""
+    """The gl target's files, and the constants that only it stores, by name.
+
+    *plans* are those of the ladder, for the lowest limits first.
+    """
 
     files: dict[str, bytes]
     constants: dict[str, Value]
-    plan: GlPlan
+    plans: tuple[GlPlan, ...]
+
+    @property
+    def plan(self) -> GlPlan:
+        """Return the plan that runs wherever the package does."""
+        return self.plans[0]
 
 
 def emit_gl(
     graph: Graph,
     *,
     names: Mapping[Value, str],
-    limits: Limits,
+    limits: Limits | Sequence[Limits],
     batch: int,
     where: str,
 ) -> GlFiles:
     """Return what the gl target adds to the package of an optimised graph.
 
-    *names* are the graph's constants and their names in the weights file. Raises
-    CompileError.
+    *names* are the graph's constants and their names in the weights file. Several
+    *limits* make a ladder, lowest first: the weights are stored once, the executor
+    takes the highest plan that its device satisfies. Raises CompileError.
     """
-    gl = plan(graph, batch=batch, limits=limits, where=where)
-    stored = _stored(gl, names)
-    known = {value.constant.stored for value in names if value.constant is not None}
-    extra = {
-        stored[value]: value
-        for value in _values(gl)
-        if value.constant is not None and value.constant.stored not in known
-    }
-    return GlFiles(files(gl, stored), extra, gl)
+    ladder = [limits] if isinstance(limits, Limits) else list(limits)
+    plans = tuple(plan(graph, batch=batch, limits=x, where=where) for x in ladder)
+    stored = _stored(plans, names)
+    known = {_content(value) for value in names}
+    values = [value for gl in plans for value in _values(gl)]
+    extra = {stored[value]: value for value in values if _content(value) not in known}
+    return GlFiles(files(plans, stored), extra, plans)
+
+
+def _content(value: Value) -> object:
+    """Return what is equal for constants that hold the same numbers in a row."""
+    if value.constant is None:
+        raise TypeError("not a constant")
+    return value.constant.stored.identity
 
 
 def _values(gl: GlPlan) -> list[Value]:
@@ -55,22 +69,16 @@ def _values(gl: GlPlan) -> list[Value]:
     return [*(c.value for c in gl.constants), *uniform]
 
 
-def _stored(gl: GlPlan, names: Mapping[Value, str]) -> dict[Value, str]:
-    """Return the name in the weights file of each constant of the plan.
+def _stored(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[Value, str]:
+    """Return the name in the weights file of each constant of the plans.
 
     A constant that is another one reshaped goes by the other's name.
     """
-    by_content = {
-        value.constant.stored: name
-        for value, name in names.items()
-        if value.constant is not None
-    }
+    by_content = {_content(value): name for value, name in names.items()}
     result: dict[Value, str] = {}
     taken = list(names.values())
-    for value in _values(gl):
-        if value.constant is None:
-            continue
-        content = value.constant.stored
+    for value in (value for gl in plans for value in _values(gl)):
+        content = _content(value)
         if content not in by_content:
             label = identifier(f"{value.name or 'constant'}_gl")
             by_content[content] = unique([*taken, label])[-1]
@@ -79,26 +87,29 @@ def _stored(gl: GlPlan, names: Mapping[Value, str]) -> dict[Value, str]:
     return result
 
 
-def files(gl: GlPlan, names: Mapping[Value, str]) -> dict[str, bytes]:
-    """Return ``_gl.py``, the programs and ``shaders/plan.json``.
+def files(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[str, bytes]:
+    """Return ``_gl.py``, the programs and the plans.
 
-    *names* are the names in the weights file of the plan's constants.
+    ``shaders/plan.json`` has the lowest limits, and names the files of the others.
+    *names* are the names in the weights file of the plans' constants.
     """
-    texts = {stage: fragment(stage) for stage in gl.stages}
-    first: dict[str, Stage] = {}
-    for stage, text in texts.items():
-        first.setdefault(text, stage)
-    labels = unique(stage.name for stage in first.values())
-    programs = dict(zip(first, labels, strict=True))
-    document = _document(gl, names, texts, programs)
-    result = {
-        "_gl.py": vendored.source("gl.py").encode(),
-        "shaders/plan.json": _json(document).encode(),
-    }
+    texts = [{stage: fragment(stage) for stage in gl.stages} for gl in plans]
+    users: dict[str, list[Stage]] = {}
+    for stages in texts:
+        for stage, text in stages.items():
+            users.setdefault(text, []).append(stage)
+    labels = unique(stages[0].name for stages in users.values())
+    programs = dict(zip(users, labels, strict=True))
+    higher = [f"plan_{gl.limits.texture_size}.json" for gl in plans[1:]]
+    result = {"_gl.py": vendored.source("gl.py").encode()}
+    for gl, stages, name in zip(plans, texts, ["plan.json", *higher], strict=True):
+        document = _document(gl, names, stages, programs)
+        if name == "plan.json":
+            document["higher"] = higher[::-1]
+        result[f"shaders/{name}"] = _json(document).encode()
     for text, label in programs.items():
-        users = [stage for stage, other in texts.items() if other == text]
-        more = f" (and {len(users) - 1} more)" if len(users) > 1 else ""
-        head = f"// {title(users[0])}{more}\n"
+        more = f" (and {len(users[text]) - 1} more)" if len(users[text]) > 1 else ""
+        head = f"// {title(users[text][0])}{more}\n"
         result[f"shaders/{label}.frag"] = (head + text).encode()
     return result
 
@@ -121,8 +132,8 @@ def _document(
     texts: Mapping[Stage, str],
     programs: Mapping[str, str],
 ) -> dict[str, Any]:
-    order = list(programs)
     users = {text: stage for stage, text in texts.items()}
+    order = list(dict.fromkeys(texts.values()))
     return {
         "format": 1,
         "batch": gl.batch,
@@ -147,14 +158,14 @@ def _document(
         "outputs": [_port(gl, tensor) for tensor in gl.outputs],
         "programs": [
             {
-                "file": f"{label}.frag",
+                "file": f"{programs[text]}.frag",
                 "samplers": len(users[text].operands),
                 "outputs": users[text].group * users[text].pixels,
                 "blocks": (
                     0 if (weights := users[text].uniform) is None else weights.chunks
                 ),
             }
-            for text, label in programs.items()
+            for text in order
         ],
         "steps": [
             (

@@ -1,0 +1,93 @@
+"""One package, several limits: the highest plan that the device satisfies runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gl.device import Weights, context
+
+from keramos.emit.gl import emit_gl
+from keramos.graph import Graph, Value, apply, literal
+from keramos.plan.layout import Limits
+from keramos.plan.names import constant_names
+from keramos.plan.profile import limits
+from keramos.primitives import Conv, Spec
+from keramos.runtime_min.vendored.gl import DeviceError, Executor
+
+TOO_LARGE = replace(limits(16384), draw_buffers=64)
+
+
+def convolution() -> Graph:
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((3, 3, 8, 512)).astype(np.float32)
+    x = Value(Spec((48, 48, 8)), name="x")
+    plain = Conv((1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1))
+    return Graph((x,), apply(plain, x, literal(kernel, name="kernel")), ("y",))
+
+
+def write(
+    graph: Graph, folder: Path, ladder: list[Limits]
+) -> tuple[Weights, dict[str, bytes]]:
+    """Write the files of *ladder* into *folder*; return the weights and the files."""
+    names = constant_names(graph)
+    gl = emit_gl(graph, names=names, limits=ladder, batch=1, where="model")
+    for path, data in gl.files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    arrays = {
+        name: value.constant.array()
+        for value, name in names.items()
+        if value.constant is not None
+    }
+    assert not gl.constants
+    return Weights(arrays), gl.files
+
+
+def test_the_highest_plan_that_the_device_satisfies_runs(tmp_path: Path) -> None:
+    graph = convolution()
+    weights, _ = write(graph, tmp_path, [limits(2048), limits(16384), TOO_LARGE])
+
+    executor = Executor(tmp_path, weights, context=context())
+    x = np.random.default_rng(1).standard_normal((1, 48, 48, 8)).astype(np.float32)
+    (y,) = executor.run([x])
+    executor.release()
+
+    assert executor.plan["limits"]["texture_size"] == 16384
+    assert np.allclose(y, graph.evaluate(x)[0], atol=1e-4)
+
+
+def test_weights_are_stored_once_for_all_limits(tmp_path: Path) -> None:
+    weights, _ = write(convolution(), tmp_path, [limits(256), limits(16384)])
+
+    assert list(weights.arrays) == ["kernel"]
+
+
+def test_a_device_below_the_lowest_limits_is_refused_in_one_sentence(
+    tmp_path: Path,
+) -> None:
+    weights, _ = write(convolution(), tmp_path, [TOO_LARGE])
+
+    with pytest.raises(DeviceError, match=r"is too small for this package: MAX_DRAW"):
+        Executor(tmp_path, weights, context=context())
+
+
+def test_texture_bytes_of_the_plan_are_what_the_executor_allocates(
+    tmp_path: Path,
+) -> None:
+    weights, files = write(convolution(), tmp_path, [limits(4096)])
+
+    executor = Executor(tmp_path, weights, context=context())
+    allocated = executor.texture_bytes
+    executor.release()
+
+    assert allocated == json.loads(files["shaders/plan.json"])["texture_bytes"]
+
+
+def test_software_profiles_have_no_uniform_weights(tmp_path: Path) -> None:
+    _, files = write(convolution(), tmp_path, [limits(4096, "software")])
+
+    assert json.loads(files["shaders/plan.json"])["buffers"] == []
