@@ -282,7 +282,7 @@ GLSL: Mapping[str, str] = {
     "where": "k_where({}, {}, {})",
 }
 
-# Operands are numbers; erf, mod, roundEven and sigmoid stand in the vendored cpu.js.
+# Operands are numbers; erf, mod, roundEven and sigmoid are emitted beside the code.
 JAVASCRIPT: Mapping[str, str] = {
     "abs": "Math.abs({})",
     "add": "({} + {})",

@@ -24,6 +24,11 @@ Array = NDArray[Any]
 _PROGRAM = Path(__file__).parent / "run_modules.mjs"
 
 
+# What is stored between stages is rounded to float32, relative to the largest value;
+# sums are double.
+TOLERANCE = 1e-6
+
+
 @dataclass(frozen=True)
 class Results:
     """The outputs of a batch, and the stages of its first sample by name."""
@@ -48,7 +53,7 @@ class Node:
 
     def run(
         self, text: str, tensors: dict[str, Array], inputs: Sequence[Array], n: int
-    ) -> Any:
+    ) -> Any:  # noqa: ANN401 - JSON
         """Return what the module *text* answers."""
         path = Path(self._folder.name) / f"cpu{next(self._numbers)}.mjs"
         path.write_text(text)
@@ -100,3 +105,24 @@ def run(graph: Graph, inputs: Sequence[Array]) -> Results:
         name: _decoded(text).reshape(shape) for name, shape, text in answer["stages"]
     }
     return Results(outputs, stages)
+
+
+def numbers(graph: Graph, n: int) -> list[Array]:
+    """Return a batch of *n* samples between -1 and 1 for each input."""
+    rng = np.random.default_rng(0)
+    shapes = [[n, *(d or 0 for d in spec.shape)] for spec in graph.input_specs]
+    return [rng.uniform(-1, 1, shape).astype(np.float32) for shape in shapes]
+
+
+def check(graph: Graph, inputs: Sequence[Array] | None = None) -> None:
+    """Hold the module of *graph* to what it means, in double precision."""
+    inputs = numbers(graph, 2) if inputs is None else inputs
+    wide = [x.astype(np.float64) if x.dtype == np.float32 else x for x in inputs]
+    expected = graph.evaluate(*wide)
+
+    actual = run(graph, inputs).outputs
+
+    for a, e in zip(actual, expected, strict=True):
+        assert a.shape == e.shape
+        scale = max(1.0, np.abs(e).max(initial=0))
+        assert np.abs(a - e).max(initial=0) <= TOLERANCE * scale
