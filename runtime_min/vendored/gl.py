@@ -1,8 +1,8 @@
 """Run precompiled fragment programs: OpenGL 3.3 through moderngl.
 
 ``shaders/plan.json`` says which textures, programs and draws there are, and whether
-there are plans for larger devices; everything is
-created once, at load. A run uploads inputs, replays the draws and reads outputs.
+there are plans for larger devices; everything is created once, at load. A run uploads
+inputs, replays the draws and reads outputs.
 """
 
 from __future__ import annotations
