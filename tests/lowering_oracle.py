@@ -36,8 +36,8 @@ def model_of(
 ) -> Any:  # noqa: ANN401
     """Return a model that applies *layer* to inputs of *shapes*, weights drawn."""
     inputs = [keras.Input(tuple(shape), dtype=dtype) for shape in shapes]
-    outputs = layer(inputs[0] if len(inputs) == 1 else inputs)
-    model = keras.Model(inputs, outputs)
+    given = inputs[0] if len(inputs) == 1 else inputs
+    model = keras.Model(given, layer(given))
     randomise(model, seed=seed)
     return model
 

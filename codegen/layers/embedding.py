@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from keramos import ops
-from keramos.graph import Value
+from keramos.expr import call
+from keramos.graph import Value, elementwise
 from keramos.layers.definition import Definition
 from keramos.layers.layer import Layer, Masked
 from keramos.layers.registry import layer
@@ -26,6 +27,10 @@ class Embedding(Layer):
 
     def call(self, inputs: Value) -> Value:
         """Return the rows."""
+        return self.rows(inputs)
+
+    def rows(self, inputs: Value) -> Value:
+        """Return the table's rows at *inputs*."""
         shape = (self.input_dim, self.output_dim)
         return ops.take(self.definition.weight("embeddings", shape), inputs, axis=0)
 
@@ -33,6 +38,39 @@ class Embedding(Layer):
         """Return where the numbers aren't 0."""
         del mask
         return ops.not_equal(inputs, 0) if self.mask_zero else None
+
+
+@layer("ReversibleEmbedding")
+class ReversibleEmbedding(Layer):
+    """An embedding that, called with ``reverse``, gives the scores of all rows."""
+
+    keeps_integers = True
+
+    def __init__(self, definition: Definition) -> None:
+        """Read where the way back has its weights, and its bound."""
+        super().__init__(definition)
+        self.there = Embedding(definition)
+        self.tied = definition.boolean("tie_weights", default=True)
+        self.cap = definition.optional_number("logit_soft_cap")
+        definition.option("reverse_dtype")
+
+    def call(self, inputs: Value, *, reverse: bool = False) -> Value | Masked:
+        """Return the rows, with their mask, or the scores."""
+        shape = (self.there.input_dim, self.there.output_dim)
+        table = self.definition.weight("embeddings", shape)
+        back = None
+        if not self.tied:
+            shape = (self.there.output_dim, self.there.input_dim)
+            back = self.definition.weight("reverse_embeddings", shape)
+        if not reverse:
+            return Masked(
+                self.there.rows(inputs), self.there.compute_mask(inputs, None)
+            )
+        logits = ops.matmul(inputs, ops.transpose(table) if back is None else back)
+        if self.cap is None:
+            return logits
+        cap = self.cap
+        return elementwise(lambda v: call("tanh", v / cap) * cap, logits)
 
 
 @layer("Masking")
