@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from executor import load
 
 BATCHES = (1, 8)
 WARM_UP = 1.0  # seconds
@@ -36,8 +37,8 @@ class Random:
 def models() -> dict[str, Callable[[], Any]]:
     """Return the networks by name."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    import keras  # noqa: PLC0415
-    from keras import layers  # noqa: PLC0415
+    import keras
+    from keras import layers
 
     applications = keras.applications
 
@@ -95,12 +96,12 @@ def models() -> dict[str, Callable[[], Any]]:
 
 def compile_networks(folder: Path, names: list[str]) -> None:
     """Write the gl files of each network and batch, fused and layer by layer."""
-    from keramos.emit.gl import emit_gl  # noqa: PLC0415
-    from keramos.importer import import_model  # noqa: PLC0415
-    from keramos.passes import optimise  # noqa: PLC0415
-    from keramos.plan.layout import Limits  # noqa: PLC0415
-    from keramos.plan.names import constant_names  # noqa: PLC0415
-    from keramos.source import read  # noqa: PLC0415
+    from keramos.emit.gl import emit_gl
+    from keramos.importer import import_model
+    from keramos.passes import optimise
+    from keramos.plan.layout import Limits
+    from keramos.plan.names import constant_names
+    from keramos.source import read
 
     limits = Limits(
         texture_size=16384,
@@ -148,9 +149,9 @@ def constants(plan: dict[str, Any]) -> Random:
 
 def run_networks(folder: Path, repeat: int) -> None:
     """Print a line per network: wall and GPU milliseconds, median of *repeat*."""
-    sys.path.insert(0, str(Path(__file__).parents[2] / "runtime_min" / "vendored"))
-    import gl  # noqa: PLC0415
-    import moderngl  # noqa: PLC0415
+    import moderngl
+
+    gl = load()
 
     options: dict[str, Any] = {"backend": "egl"}
     context = moderngl.create_standalone_context(require=330, **options)
@@ -167,9 +168,9 @@ def run_networks(folder: Path, repeat: int) -> None:
             for entry in plan["inputs"]
         ]
         executor.run(inputs)
-        load = time.perf_counter() - start
+        loading = time.perf_counter() - start
         # A GPU that was idle runs slower at first.
-        while time.perf_counter() - start < load + WARM_UP:
+        while time.perf_counter() - start < loading + WARM_UP:
             executor.run(inputs)
         wall, device = [], []
         for _ in range(repeat):
@@ -189,17 +190,18 @@ def run_networks(folder: Path, repeat: int) -> None:
             for step in plan["steps"]
         )
         sys.stdout.write(
-            f"{out.name:26s} {load:6.2f} {_median(wall):9.2f} {_median(device):8.2f}"
-            f" {draws:6d} {len(plan['programs']):8d} {plan['texture_bytes'] / 1e6:10.1f}\n"
+            f"{out.name:26s} {loading:6.2f} {_median(wall):9.2f} {_median(device):8.2f}"
+            f" {draws:6d} {len(plan['programs']):8d}"
+            f" {plan['texture_bytes'] / 1e6:10.1f}\n"
         )
         sys.stdout.flush()
 
 
 def time_stages(folder: Path, repeat: int) -> None:
     """Print the GPU time of each stage of one compiled network, the longest first."""
-    sys.path.insert(0, str(Path(__file__).parents[2] / "runtime_min" / "vendored"))
-    import gl  # noqa: PLC0415
-    import moderngl  # noqa: PLC0415
+    import moderngl
+
+    gl = load()
 
     options: dict[str, Any] = {"backend": "egl"}
     context = moderngl.create_standalone_context(require=330, **options)
