@@ -137,12 +137,14 @@ def operands_of(expr: Expr) -> frozenset[int]:
 
 
 def _erf(x: NDArray[Any]) -> NDArray[Any]:
-    return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype)
+    y: NDArray[Any] = np.vectorize(math.erf, otypes=[np.float64])(x)
+    return y.astype(x.dtype)
 
 
 def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
     tail = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, tail) / (1 + tail)
+    y: NDArray[Any] = np.where(x >= 0, 1, tail) / (1 + tail)
+    return y
 
 
 _EVALUATE: Mapping[str, Callable[..., Any]] = {

@@ -600,7 +600,8 @@ class Resize:
 
 
 def _triangle(x: Array) -> Array:
-    return np.maximum(1 - np.abs(x), 0)
+    y: Array = np.maximum(1 - np.abs(x), 0)
+    return y
 
 
 def _keys(x: Array) -> Array:

@@ -60,12 +60,6 @@ class TensorSource(Protocol):
 
 
 class _Resource(Protocol):
-    @property
-    def texture_bytes(self) -> int:
-        """Return the size of the textures on the device."""
-        sizes = (texture.size for texture in self._textures)
-        return sum(w * h * layers for w, h, layers in sizes) * BYTES_PER_TEXEL
-
     def release(self) -> None: ...
 
 
@@ -444,8 +438,10 @@ class Executor:
     @property
     def texture_bytes(self) -> int:
         """Return the size of the textures on the device."""
-        sizes = (texture.size for texture in self._textures)
-        return sum(w * h * layers for w, h, layers in sizes) * BYTES_PER_TEXEL
+        texels = 0
+        for width, height, layers in (texture.size for texture in self._textures):
+            texels += width * height * layers
+        return texels * BYTES_PER_TEXEL
 
     def release(self) -> None:
         """Free what was created; a context of the caller's own stays open."""
