@@ -11,7 +11,7 @@ EGL_PACKAGES := libegl1 libgl1 libgl1-mesa-dri
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format golden clean FORCE
+.PHONY: help setup demo web test test-all lint format golden clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -21,10 +21,13 @@ setup: .venv/installed .venv/gl ## make .venv with everything that the others ne
 demo: setup ## compile the digits model, and run it on CPU and GPU
 	$(BIN)/keramos demo
 
-test: setup ## run the tests, but for those that take minutes
+web: .venv/installed ## compile the demos of examples/web, and serve them on localhost
+	$(BIN)/python examples/web/serve.py
+
+test: setup .venv/browser ## run the tests, but for those that take minutes
 	$(PYTEST) -m "not slow"
 
-test-all: setup ## run all tests, with thorough properties
+test-all: setup .venv/browser ## run all tests, with thorough properties
 	HYPOTHESIS_PROFILE=thorough $(PYTEST)
 
 lint: .venv/installed ## ruff, black and mypy, over sources, tests and generated/
@@ -62,6 +65,15 @@ clean: ## remove what the targets above made
 .venv/installed: .venv/made .venv/sources pyproject.toml setup.cfg constraints.txt
 	rm -rf build
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e . --group dev
+	@touch $@
+
+# Without these the tests of the web target are skipped, but not in CI.
+.venv/browser: .venv/made
+	@if ! { command -v chromium && command -v node; } >/dev/null; then \
+	    if [ "$$(id -u)" = 0 ]; then $(APT) update && $(APT) install -y chromium nodejs; \
+	    else echo "For the tests of the web target: sudo apt-get install -y chromium nodejs"; \
+	    fi; \
+	fi
 	@touch $@
 
 .venv/gl: .venv/installed

@@ -15,7 +15,10 @@ CODE = {".py", ".pyc"}
 # What a checkout holds and an installation doesn't need: how the examples came about.
 NOT_INSTALLED = {
     path
-    for pattern in ("*.md", "digits/digits.h5", "digits/train.npz", "*/LICENSE")
+    for pattern in (
+        *("*.md", "*/LICENSE", "digits/digits.h5", "digits/train.npz"),
+        *("domains/*", "emotion/*", "upscale/*", "vae/*", "web/*"),
+    )
     for path in (ROOT / "examples").rglob(pattern)
 }
 

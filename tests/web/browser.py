@@ -57,34 +57,39 @@ def served(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def chromium() -> str:
-    """Return the browser's path; skip the test without one, and fail it in CI."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+def program(*names: str) -> str:
+    """Return the path of the first of *names*; skip without any, and fail in CI."""
+    for name in names:
         path = shutil.which(name)
         if path is not None:
             return path
-    reason = "no Chromium on this machine"
+    reason = f"no {' or '.join(names)} on this machine"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 @contextmanager
+def launched(playwright: Playwright, *, gpu: GPU) -> Iterator[Page]:
+    """Yield an empty page in a browser of its own."""
+    browser = playwright.chromium.launch(
+        executable_path=program("chromium", "chromium-browser", "google-chrome"),
+        args=FLAGS + GPUS[gpu],
+    )
+    try:
+        yield browser.new_context().new_page()
+    finally:
+        browser.close()
+
+
+@contextmanager
 def opened(playwright: Playwright, folder: Path, *, gpu: GPU) -> Iterator[Page]:
     """Yield a page on a copy of ``page/`` in *folder*, which is served."""
-    path = chromium()
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
-    with served(folder) as address:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=FLAGS + GPUS[gpu]
-        )
-        page = browser.new_context().new_page()
+    with served(folder) as address, launched(playwright, gpu=gpu) as page:
         page.goto(f"{address}/index.html")
         page.wait_for_function("window.harness")
-        try:
-            yield page
-        finally:
-            browser.close()
+        yield page
 
 
 def violations(page: Page) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Page
-from web.browser import ask
+from web.browser import ask, program
 
 from keramos import Interpreter, compile_model, examples
 
@@ -61,7 +61,7 @@ def test_digits_are_read_in_node(
     root: Path, tmp_path: Path, digits: NDArray[Any], probabilities: NDArray[Any]
 ) -> None:
     (tmp_path / "digits.json").write_text(json.dumps(digits.tolist()))
-    command = ["/usr/bin/env", "node", str(HERE / "predict.mjs")]
+    command = [program("node"), str(HERE / "predict.mjs")]
 
     answer = subprocess.run(
         [*command, str(root / "digits"), str(tmp_path / "digits.json")],

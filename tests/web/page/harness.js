@@ -29,7 +29,9 @@ for (const kind of ["Texture", "Framebuffer", "Program", "Shader", "Buffer", "Sy
 }
 
 const numbers = (output) =>
-  output instanceof Float32Array ? [Array.from(output)] : Object.values(output).map((y) => Array.from(y));
+  output instanceof Float32Array
+    ? [Array.from(output)]
+    : Object.values(output).map((y) => Array.from(y));
 
 window.harness = {
   models: {},

@@ -1,0 +1,230 @@
+import { bars, newest, openModel, showDiagram } from "./demo.js";
+
+const SIZE = 64;
+const EMOTIONS = [
+  "angry",
+  "disgusted",
+  "afraid",
+  "happy",
+  "sad",
+  "surprised",
+  "neutral",
+];
+// Luma of ITU-R BT.601, as OpenCV makes photos grey.
+const LUMA = [0.299, 0.587, 0.114];
+
+const face = document.querySelector("#face");
+const answer = document.querySelector("#answer");
+const opacity = document.querySelector("#opacity");
+const problem = document.querySelector("#problem");
+const camera = document.querySelector("#camera");
+const context = face.getContext("2d");
+const show = bars(document.querySelector("#bars"), EMOTIONS);
+const picture = document.createElement("canvas");
+picture.width = face.width;
+picture.height = face.height;
+const paint = picture.getContext("2d", { willReadFrequently: true });
+const small = document.createElement("canvas");
+small.width = SIZE;
+small.height = SIZE;
+const smallPaint = small.getContext("2d", { willReadFrequently: true });
+const map = document.createElement("canvas");
+
+let session;
+let heat = null;
+
+/** Draw a face: *mood* bends mouth and brows from sad (-1) to happy (1). */
+function drawFace(mood) {
+  const { width, height } = picture;
+  const shade = paint.createRadialGradient(120, 100, 20, 128, 128, 150);
+  shade.addColorStop(0, "#f0cdb4");
+  shade.addColorStop(1, "#a97b5f");
+  paint.fillStyle = "#4a5560";
+  paint.fillRect(0, 0, width, height);
+  paint.fillStyle = shade;
+  paint.beginPath();
+  paint.ellipse(128, 132, 92, 116, 0, 0, 2 * Math.PI);
+  paint.fill();
+  paint.fillStyle = "#2c211b";
+  paint.beginPath();
+  paint.ellipse(128, 40, 98, 46, 0, Math.PI, 2 * Math.PI);
+  paint.fill();
+  paint.lineCap = "round";
+  for (const side of [-1, 1]) {
+    const x = 128 + side * 38;
+    paint.fillStyle = "#fff";
+    paint.beginPath();
+    paint.ellipse(x, 108, 17, 9 - Math.max(mood, 0) * 3, 0, 0, 2 * Math.PI);
+    paint.fill();
+    paint.fillStyle = "#2c211b";
+    paint.beginPath();
+    paint.arc(x, 108, 6, 0, 2 * Math.PI);
+    paint.fill();
+    paint.strokeStyle = "#2c211b";
+    paint.lineWidth = 6;
+    paint.beginPath();
+    paint.moveTo(x - side * 20, 88 + mood * 4 - (mood < 0 ? 12 : 0));
+    paint.quadraticCurveTo(x, 78, x + side * 20, 88 + (mood < 0 ? 8 : 0));
+    paint.stroke();
+  }
+  paint.strokeStyle = "#8a5d45";
+  paint.lineWidth = 5;
+  paint.beginPath();
+  paint.moveTo(128, 112);
+  paint.lineTo(118, 152);
+  paint.lineTo(134, 156);
+  paint.stroke();
+  drawMouth(mood);
+  read();
+}
+
+function drawMouth(mood) {
+  const bend = 190 + 34 * mood;
+  paint.fillStyle = mood > 0 ? "#fff" : "#8f3d3d";
+  paint.strokeStyle = "#8f3d3d";
+  paint.lineWidth = 7;
+  paint.beginPath();
+  paint.moveTo(84, 186 - 8 * mood);
+  paint.quadraticCurveTo(128, bend, 172, 186 - 8 * mood);
+  if (mood > 0) {
+    paint.quadraticCurveTo(128, 196, 84, 186 - 8 * mood);
+    paint.fill();
+  }
+  paint.stroke();
+}
+
+/** Draw the middle square of a photo or a video's frame. */
+function drawPicture(source, width, height) {
+  const side = Math.min(width, height);
+  const corner = [(width - side) / 2, (height - side) / 2];
+  paint.drawImage(source, ...corner, side, side, 0, 0, picture.width, picture.height);
+  return read();
+}
+
+/** Return the picture as the model wants it: grey, from -1 to 1. */
+function input() {
+  smallPaint.imageSmoothingQuality = "high";
+  smallPaint.drawImage(picture, 0, 0, SIZE, SIZE);
+  const { data } = smallPaint.getImageData(0, 0, SIZE, SIZE);
+  return Float32Array.from({ length: SIZE * SIZE }, (_, i) => {
+    const grey = LUMA.reduce((sum, share, c) => sum + share * data[4 * i + c], 0);
+    return grey / 127.5 - 1;
+  });
+}
+
+const read = newest(async () => {
+  drawOverlay();
+  if (session === undefined) {
+    return;
+  }
+  const { model, refresh } = session;
+  const pixels = input();
+  const probabilities = await model.predict(pixels);
+  const best = probabilities.indexOf(Math.max(...probabilities));
+  show(probabilities);
+  answer.textContent = EMOTIONS[best];
+  refresh();
+  heat = await activation(model, pixels, best);
+  drawOverlay();
+});
+
+/** Return the map of one class, its positive part scaled to 1. */
+async function activation(model, pixels, label) {
+  const last = model.stages.findLast(
+    ({ shape }) => shape.length === 3 && shape[2] === EMOTIONS.length,
+  );
+  const { [last.name]: output } = await model.layerOutputs(pixels, [last.name]);
+  const [h, w, classes] = output.shape;
+  const levels = Array.from(
+    { length: h * w },
+    (_, i) => output.data[i * classes + label],
+  );
+  const most = Math.max(...levels, 0);
+  return { h, w, levels: levels.map((x) => (most > 0 ? Math.max(x, 0) / most : 0)) };
+}
+
+function drawOverlay() {
+  context.globalAlpha = 1;
+  context.drawImage(picture, 0, 0);
+  if (heat === null) {
+    return;
+  }
+  map.width = heat.w;
+  map.height = heat.h;
+  const image = map.getContext("2d").createImageData(heat.w, heat.h);
+  for (const [i, level] of heat.levels.entries()) {
+    image.data.set([255, 120 * (1 - level), 0, 255 * level], 4 * i);
+  }
+  map.getContext("2d").putImageData(image, 0, 0);
+  context.globalAlpha = Number(opacity.value);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(map, 0, 0, face.width, face.height);
+}
+
+let video = null;
+
+function stopCamera() {
+  for (const track of video?.srcObject?.getTracks() ?? []) {
+    track.stop();
+  }
+  video = null;
+  camera.textContent = "Camera";
+}
+
+async function startCamera() {
+  const wanted = { video: { facingMode: "user" } };
+  const element = document.createElement("video");
+  element.srcObject = await navigator.mediaDevices.getUserMedia(wanted);
+  element.muted = true;
+  await element.play();
+  video = element;
+  camera.textContent = "Stop";
+  const step = async () => {
+    if (video === element) {
+      await drawPicture(element, element.videoWidth, element.videoHeight);
+      requestAnimationFrame(step);
+    }
+  };
+  step();
+}
+
+camera.addEventListener("click", async () => {
+  problem.textContent = "";
+  if (video !== null) {
+    stopCamera();
+    return;
+  }
+  try {
+    await startCamera();
+  } catch (error) {
+    problem.textContent = `There is no camera to use: ${error.message}`;
+  }
+});
+document.querySelector("#file").addEventListener("change", async ({ target }) => {
+  stopCamera();
+  problem.textContent = "";
+  try {
+    const image = await createImageBitmap(target.files[0]);
+    await drawPicture(image, image.width, image.height);
+  } catch {
+    problem.textContent = "This file isn't a picture that the browser can read.";
+  }
+});
+for (const button of document.querySelectorAll("[data-mood]")) {
+  button.addEventListener("click", () => {
+    stopCamera();
+    drawFace(Number(button.dataset.mood));
+  });
+}
+opacity.addEventListener("input", drawOverlay);
+
+drawFace(1);
+session = await openModel(
+  "emotion",
+  document.querySelector("#panel"),
+  async (model) => {
+    showDiagram(document.querySelector("#diagram"), model);
+    await model.predict(input());
+  },
+);
+read();
