@@ -181,7 +181,8 @@ CASES: dict[str, tuple[Callable[[], KerasFile], list[str]]] = {
         [
             (
                 "'l0' (StringLookup): works on strings or hashes, which "
-                "programs for arrays don't have (turn text into numbers before the model)"
+                "programs for arrays don't have (turn text into numbers before the "
+                "model)"
             ),
         ],
     ),
