@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from keramos import ops
-from keramos.graph import Value
+from keramos.errors import quoted
+from keramos.expr import Expr, call, where
+from keramos.graph import Value, elementwise
 from keramos.layers.definition import Definition
 from keramos.layers.layer import Layer, channels_first, channels_last, shape_text
 from keramos.layers.registry import layer
@@ -131,6 +133,8 @@ class RandomCrop(Sized):
 @layer(
     "AugMix",
     "CutMix",
+    "Equalization",
+    "MaxNumBoundingBoxes",
     "MixUp",
     "RandAugment",
     "RandomBrightness",
@@ -154,6 +158,7 @@ class RandomCrop(Sized):
     "RandomTranslation",
     "RandomWidth",
     "RandomZoom",
+    "Solarization",
 )
 class Augmentation(Layer):
     """``y = x``: images are varied in training only."""
@@ -167,3 +172,36 @@ class Augmentation(Layer):
 
     def check_weights(self) -> None:
         """Let the states of random generators be."""
+
+
+@layer("AutoContrast")
+class AutoContrast(Layer):
+    """Each channel stretched to the whole range, at inference too."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Read the range."""
+        super().__init__(definition)
+        value = definition.option("value_range", [0, 255])
+        self.low, self.high = 0.0, 255.0
+        if isinstance(value, list | tuple) and len(value) == len("lh"):
+            self.low, self.high = (float(v) for v in value)
+        else:
+            definition.note(f"value_range is {quoted(value)}, not two numbers")
+        definition.option("bounding_box_format")
+        definition.option("data_format")
+
+    def call(self, inputs: Value) -> Value:
+        """Return the stretched image; channels of one value stay."""
+        if len(inputs.shape) != len("hwc"):
+            raise self.definition.refusal(
+                f"takes 4 axes, not an input of shape {shape_text(inputs)}"
+            )
+        low, high = self.low, self.high
+
+        def formula(x: Expr, least: Expr, most: Expr) -> Expr:
+            y = (x - least) / (most - least) * (high - low) + low
+            return where(least < most, call("min", call("max", y, low), high), x)
+
+        least = ops.min(inputs, (0, 1), keepdims=True)
+        most = ops.max(inputs, (0, 1), keepdims=True)
+        return elementwise(formula, inputs, least, most)

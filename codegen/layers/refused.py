@@ -10,9 +10,14 @@ from keramos.layers.registry import layer
 
 TEXT = ("StringLookup", "TextVectorization", "Hashing", "HashedCrossing")
 FOREIGN = ("TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper")
+PREPARATION = (
+    "ContrastLimitedAdaptiveHistogramEqualization",
+    "FeatureSpace",
+    "Pipeline",
+)
 
 
-@layer(*TEXT, *FOREIGN)
+@layer(*TEXT, *FOREIGN, *PREPARATION)
 class Refused(Layer):
     """A layer that says why it isn't supported."""
 
@@ -29,6 +34,13 @@ class Refused(Layer):
             (
                 "holds a program of another framework",
                 "pass --custom FILE.py that defines it",
+            ),
+        ),
+        **dict.fromkeys(
+            PREPARATION,
+            (
+                "prepares data before a model sees it",
+                "run it with Keras, and feed the model its results",
             ),
         ),
     }
