@@ -62,8 +62,10 @@ UNLIMITED = Limits(texture_size=1 << 30, layers=1 << 30)
 # Families in which one fragment computes neighbouring pixels.
 WITH_PIXELS = frozenset({"conv_rows", "depthwise_rows"})
 NO_OFFSET = (0, 0, 0, 0, 0)
-# From this many pixels on, a draw per group of channel blocks keeps a device busy.
+# From this many pixels on, a draw per group of channel blocks keeps a device busy,
 LARGE_IMAGE = 2048
+# and pays where a result is the sum of this many products of texels.
+DEEP = 128
 # A depthwise fragment computes this many neighbours, which share most of their inputs.
 DEPTHWISE_PIXELS = 4
 WIDEST_WINDOW = 7
@@ -472,12 +474,11 @@ class _Builder:
 
     def tensor(self, label: str, shape: Shape, node: Node | None = None) -> Tensor:
         """Return a batched tensor in the layout that suits its shape and *node*."""
-        slides = node is not None and _slides(node)
         try:
-            layout = _arrange(shape, self.batch, self.limits, slides=slides)
+            layout = _arrange(shape, self.batch, self.limits, node)
         except DoesNotFitError:
             self.too_large(label, shape)
-            layout = _arrange(shape, self.batch, UNLIMITED, slides=slides)
+            layout = _arrange(shape, self.batch, UNLIMITED, node)
         return Tensor(shape, layout, self.home())
 
     def too_large(self, label: str, shape: Shape) -> None:
@@ -742,22 +743,31 @@ def _slides(node: Node) -> bool:
     return sliding and _conv_family(node.primitive, node.inputs[1]) == "depthwise"
 
 
-def _arrange(shape: Shape, batch: int, limits: Limits, *, slides: bool) -> Layout:
-    """Return the layout of a computed tensor.
+def _is_deep(node: Node) -> bool:
+    """Return whether *node* is a convolution that adds up very many products."""
+    if not isinstance(node.primitive, Conv) or node.inputs[1].constant is None:
+        return False
+    *window, depth, _ = (d or 0 for d in node.inputs[1].shape)
+    return node.primitive.groups == 1 and math.prod(window) * blocks(depth) >= DEEP
 
-    Large images have a layer per channel block. Everything else has rows, in which one
-    fragment computes as many pixels and blocks as keep the device busy, and so have
-    the results of windows that slide (*slides*): there neighbours share their inputs.
+
+def _arrange(shape: Shape, batch: int, limits: Limits, node: Node | None) -> Layout:
+    """Return the layout of a computed tensor, or of an input where *node* is None.
+
+    Large images from deep convolutions have a layer per channel block, so that the
+    weights of a draw can lie in uniform blocks; so have large inputs. Everything else
+    has rows, in which one fragment computes as many pixels and blocks as keep the
+    device busy, or neighbours that share inputs where windows slide.
     """
     d, h, w, c = canonical(shape)
     area = batch * d * h * w
-    pixels = min(DEPTHWISE_PIXELS, limits.draw_buffers, 1 << (w.bit_length() - 1))
-    if slides and pixels > 1:
-        group = min(limits.draw_buffers // pixels, blocks(c))
-        return rows(shape, batch=batch, limits=limits, pixels=pixels, group=group)
-    if len(shape) >= IMAGE_RANK and area >= LARGE_IMAGE:
+    large = len(shape) >= IMAGE_RANK and area >= LARGE_IMAGE
+    if large and (node is None or (limits.uniform_blocks and _is_deep(node))):
         return image(shape, batch=batch, limits=limits)
     pixels, group = _blocking(area, w, blocks(c), limits)
+    if node is not None and _slides(node) and limits.draw_buffers > 1:
+        pixels = min(DEPTHWISE_PIXELS, limits.draw_buffers, 1 << (w.bit_length() - 1))
+        group = min(limits.draw_buffers // pixels, blocks(c))
     return rows(shape, batch=batch, limits=limits, pixels=pixels, group=group)
 
 
