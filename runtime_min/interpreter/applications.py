@@ -14,7 +14,7 @@ class LayerScale(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read one factor per channel."""
         super().__init__(definition)
-        channels = definition.integer("projection_dim")
+        channels = definition.count("projection_dim")
         self.gamma = definition.weight("gamma", (channels,))
 
     def call(self, inputs: Array) -> Array:

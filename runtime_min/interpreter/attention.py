@@ -161,7 +161,7 @@ class ManyHeads(Layer):
         if causal:
             parts.append(causal_mask(*sizes)[None])
         if self.window is not None:
-            window = self.definition.integer("sliding_window")
+            window = self.definition.count("sliding_window")
             parts.append(window_mask(*sizes, window)[None])
         if not parts:
             return None
@@ -190,10 +190,10 @@ class MultiHeadAttention(ManyHeads):
     def __init__(self, definition: Definition) -> None:
         """Read the projections."""
         super().__init__(definition)
-        heads, key_dim = definition.integer("num_heads"), definition.integer("key_dim")
+        heads, key_dim = definition.count("num_heads"), definition.count("key_dim")
         value_dim = key_dim
         if definition.option("value_dim", None) is not None:
-            value_dim = definition.integer("value_dim")
+            value_dim = definition.count("value_dim")
         self.key_dim = key_dim
         axes = definition.option("attention_axes", None)
         self.axes = None if axes is None else definition.axes("attention_axes")
@@ -287,9 +287,9 @@ class GroupedQueryAttention(ManyHeads):
     def __init__(self, definition: Definition) -> None:
         """Read the projections."""
         super().__init__(definition)
-        heads = definition.integer("num_query_heads")
-        shared = definition.integer("num_key_value_heads")
-        self.head_dim = definition.integer("head_dim")
+        heads = definition.count("num_query_heads")
+        shared = definition.count("num_key_value_heads")
+        self.head_dim = definition.count("head_dim")
         self.repeats = heads // shared
         if shared * self.repeats != heads:
             raise definition.refusal(

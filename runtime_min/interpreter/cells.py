@@ -39,7 +39,7 @@ class DenseCell(Cell):
     def __init__(self, definition: Definition) -> None:
         """Read the kernels and the bias."""
         super().__init__(definition)
-        self.units = definition.integer("units")
+        self.units = definition.count("units")
         self.activation = definition.activation("activation", "tanh")
         self.use_bias = definition.boolean("use_bias", default=True)
         width = self.gates * self.units

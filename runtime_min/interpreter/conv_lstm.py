@@ -30,7 +30,7 @@ class ConvLSTMCell(Cell):
         """Read the window of the input's convolution and both kernels."""
         super().__init__(definition)
         rank = rank_of(definition)
-        self.filters = definition.integer("filters")
+        self.filters = definition.count("filters")
         self.kernel_size = definition.sizes("kernel_size", rank)
         self.strides = definition.sizes("strides", rank, 1)
         self.dilations = definition.sizes("dilation_rate", rank, 1)

@@ -75,8 +75,8 @@ class Convolution(Convolving):
     def __init__(self, definition: Definition) -> None:
         """Read the kernel and the bias."""
         super().__init__(definition)
-        filters = definition.integer("filters")
-        self.groups = definition.integer("groups", 1)
+        filters = definition.count("filters")
+        self.groups = definition.count("groups", 1)
         self.kernel = definition.weight("kernel", (*self.kernel_size, None, filters))
         if self.use_bias:
             self.bias = definition.weight("bias", (filters,))
@@ -125,7 +125,7 @@ class DepthwiseConvolution(Convolving):
     def __init__(self, definition: Definition) -> None:
         """Read the kernel and the bias."""
         super().__init__(definition)
-        multiplier = definition.integer("depth_multiplier", 1)
+        multiplier = definition.count("depth_multiplier", 1)
         shape = (*self.kernel_size, None, multiplier)
         self.kernel = definition.weight("depthwise kernel", shape)
         if self.use_bias:
@@ -147,8 +147,8 @@ class SeparableConvolution(Convolving):
     def __init__(self, definition: Definition) -> None:
         """Read both kernels and the bias."""
         super().__init__(definition)
-        filters = definition.integer("filters")
-        multiplier = definition.integer("depth_multiplier", 1)
+        filters = definition.count("filters")
+        multiplier = definition.count("depth_multiplier", 1)
         shape = (*self.kernel_size, None, multiplier)
         self.depthwise_kernel = definition.weight("depthwise kernel", shape)
         between = self.depthwise_kernel.shape[-2] * multiplier
@@ -180,11 +180,11 @@ class TransposedConvolution(Convolving):
     def __init__(self, definition: Definition) -> None:
         """Read the kernel, the bias and the output's padding."""
         super().__init__(definition)
-        filters = definition.integer("filters")
+        filters = definition.count("filters")
         given = definition.option("output_padding", None) is not None
         self.output_padding: tuple[int | None, ...] = (None,) * self.rank
         if given:
-            self.output_padding = definition.sizes("output_padding", self.rank)
+            self.output_padding = definition.sizes("output_padding", self.rank, least=0)
         self.kernel = definition.weight("kernel", (*self.kernel_size, filters, None))
         if self.use_bias:
             self.bias = definition.weight("bias", (filters,))

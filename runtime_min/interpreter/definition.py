@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -97,10 +98,15 @@ class Definition:
     def integer(self, name: str, default: object = _REQUIRED) -> int:
         """Return a whole number."""
         value = self.option(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not _is_whole(value):
             raise self._unusable(name, value, "a whole number")
-        if value != int(value):
-            raise self._unusable(name, value, "a whole number")
+        return int(value)
+
+    def count(self, name: str, default: object = _REQUIRED) -> int:
+        """Return a whole number above 0: units, filters, groups."""
+        value = self.option(name, default)
+        if not _is_whole(value) or value < 1:
+            raise self._unusable(name, value, "a whole number above 0")
         return int(value)
 
     def number(self, name: str, default: object = _REQUIRED) -> float:
@@ -136,23 +142,21 @@ class Definition:
         return str(text)
 
     def sizes(
-        self, name: str, rank: int, default: object = _REQUIRED
+        self, name: str, rank: int, default: object = _REQUIRED, *, least: int = 1
     ) -> tuple[int, ...]:
-        """Return *rank* whole numbers; a single one stands for all axes."""
+        """Return *rank* whole numbers from *least* on; one stands for all axes."""
         value = self.option(name, default)
         items = value if isinstance(value, list | tuple) else [value] * rank
-        whole = all(
-            isinstance(item, int | float) and item == int(item) for item in items
-        )
-        if not whole or len(items) != rank:
-            raise self._unusable(name, value, f"{rank} whole numbers")
+        usable = all(_is_whole(item) and item >= least for item in items)
+        if not usable or len(items) != rank:
+            raise self._unusable(name, value, f"{rank} whole numbers from {least} on")
         return tuple(int(item) for item in items)
 
     def axes(self, name: str, default: object = _REQUIRED) -> tuple[int, ...]:
         """Return one axis or several."""
         value = self.option(name, default)
         items = value if isinstance(value, list | tuple) else [value]
-        if not all(isinstance(item, int) for item in items):
+        if not items or not all(_is_whole(item) for item in items):
             raise self._unusable(name, value, "axis numbers")
         return tuple(items)
 
@@ -260,6 +264,13 @@ class Definition:
     def _unusable(self, name: str, value: object, wanted: str) -> CompileError:
         """Return the error for an option that is not *wanted*."""
         return self.refusal(f"{name} is {quoted(value)}, not {wanted}")
+
+
+def _is_whole(value: Any) -> bool:
+    """Say whether an option is a whole number; files write some as 3.0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value == int(value)
 
 
 def plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ class Dense(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read the kernel and the bias."""
         super().__init__(definition)
-        self.units = definition.integer("units")
+        self.units = definition.count("units")
         self.activation = definition.activation("activation")
         self.product = self._product()
 
@@ -59,7 +59,7 @@ class TernaryDense(Layer):
         """Read the kernel, and round it."""
         super().__init__(definition)
         quantization_of(definition)
-        units = definition.integer("units")
+        units = definition.count("units")
         self.activation = definition.activation("activation")
         kernel = definition.weight("kernel", (None, units))
         magnitudes = np.abs(kernel)

@@ -25,7 +25,7 @@ class Embedding(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read the table."""
         super().__init__(definition)
-        shape = (definition.integer("input_dim"), definition.integer("output_dim"))
+        shape = (definition.count("input_dim"), definition.count("output_dim"))
         self.supports_masking = definition.boolean("mask_zero", default=False)
         self.quantization = quantization_of(definition)
         if self.quantization is None:

@@ -43,7 +43,7 @@ class Sized(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read the size and the layout."""
         super().__init__(definition)
-        self.size = (definition.integer("height"), definition.integer("width"))
+        self.size = (definition.count("height"), definition.count("width"))
         self.axes = (2, 3) if definition.channels_first() else (1, 2)
 
 
@@ -175,7 +175,7 @@ class AutoContrast(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read the range."""
         super().__init__(definition)
-        low, high = definition.sizes("value_range", 2, 255)
+        low, high = definition.sizes("value_range", 2, 255, least=0)
         self.low, self.range = float(low), float(high - low)
 
     def call(self, inputs: Array) -> Array:

@@ -19,8 +19,8 @@ class MaxoutDense(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read the kernels, (candidates, inputs, outputs)."""
         super().__init__(definition)
-        outputs = definition.integer("output_dim")
-        candidates = definition.integer("nb_feature", 4)
+        outputs = definition.count("output_dim")
+        candidates = definition.count("nb_feature", 4)
         self.kernel = definition.weight("W", (candidates, None, outputs))
         self.bias: Array | float = 0.0
         if definition.boolean("bias", default=True):
@@ -77,7 +77,7 @@ class LocallyConnected(Layer):
             )
         self.channels_first = definition.channels_first()
         self.activation = definition.activation("activation")
-        filters = definition.integer("filters")
+        filters = definition.count("filters")
         self.kernel = definition.weight("kernel", (None, None, filters))
         self.bias: Array | None = None
         if definition.boolean("use_bias", default=True):

@@ -27,3 +27,15 @@ class Foreign(Layer):
             "wraps a program of another framework, which isn't in the file",
             "pass --custom FILE.py that defines it",
         )
+
+
+@layer("ContrastLimitedAdaptiveHistogramEqualization", "FeatureSpace", "Pipeline")
+class Preparation(Layer):
+    """A layer that prepares data outside of models."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Refuse."""
+        raise definition.refusal(
+            "prepares data before a model sees it",
+            "run it with Keras, and feed the model its results",
+        )

@@ -42,7 +42,7 @@ class Normalization(Layer):
         """Read the moments from the options, or from the file's weights."""
         super().__init__(definition)
         axis = definition.option("axis", -1)
-        self.kept = () if axis is None else definition.axes("axis", -1)
+        self.kept = () if axis in (None, []) else definition.axes("axis", -1)
         self.invert = definition.boolean("invert", default=False)
         given = [plain(definition.option(name, None)) for name in ("mean", "variance")]
         if given[0] is None:

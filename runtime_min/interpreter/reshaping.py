@@ -41,6 +41,7 @@ class Reshape(Layer):
         self.shape = definition.sizes(
             "target_shape",
             len(shape) if isinstance(shape, list | tuple) else 1,
+            least=-1,
         )
 
     def call(self, inputs: Array) -> Array:
@@ -85,7 +86,7 @@ class RepeatVector(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read n."""
         super().__init__(definition)
-        self.n = definition.integer("n")
+        self.n = definition.count("n")
 
     def call(self, inputs: Array) -> Array:
         """Return (batch, n, features)."""
@@ -111,7 +112,7 @@ def _pairs(definition: Definition, option: str, rank: int) -> list[tuple[int, in
     """Return how much goes before and behind each spatial axis."""
     value = definition.option(option, 1)
     if rank == 1:
-        before, behind = definition.sizes(option, 2, 1)
+        before, behind = definition.sizes(option, 2, 1, least=0)
         return [(before, behind)]
     items = value if isinstance(value, list | tuple) else [value] * rank
     pairs = [item if isinstance(item, list | tuple) else (item, item) for item in items]

@@ -34,7 +34,7 @@ class STFTSpectrogram(Layer):
         super().__init__(definition)
         modes = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
         self.mode = definition.choice("mode", modes, "log")
-        length = definition.integer("frame_length", 256)
+        length = definition.count("frame_length", 256)
         self.step = definition.option("frame_step", None) or length // 2
         self.padding = definition.choice("padding", ("valid", "same"), "valid")
         self.expand_dims = definition.boolean("expand_dims", default=False)
@@ -95,8 +95,8 @@ class MelSpectrogram(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read the transform, the bands and the scale."""
         super().__init__(definition)
-        self.fft_length = definition.integer("fft_length", 2048)
-        self.stride = definition.integer("sequence_stride", 512)
+        self.fft_length = definition.count("fft_length", 2048)
+        self.stride = definition.count("sequence_stride", 512)
         length = definition.option("sequence_length", None) or self.fft_length
         self.power_to_db = definition.boolean("power_to_db", default=True)
         self.top_db = definition.number("top_db", 80.0)
@@ -123,8 +123,8 @@ class MelSpectrogram(Layer):
 
     def _band_matrix(self) -> Array:
         """Return (frequencies, bands): triangles that overlap on the mel scale."""
-        rate = self.definition.integer("sampling_rate", 16000)
-        count = self.definition.integer("num_mel_bins", 128)
+        rate = self.definition.count("sampling_rate", 16000)
+        count = self.definition.count("num_mel_bins", 128)
         lowest = self.definition.number("min_freq", 20.0)
         highest = self.definition.option("max_freq", None) or int(rate / 2)
         frequencies = np.linspace(0, rate / 2, self.fft_length // 2 + 1)[1:, None]

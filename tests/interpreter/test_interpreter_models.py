@@ -271,7 +271,7 @@ def test_everything_that_cannot_be_run_is_listed_at_once() -> None:
             "live.keras: layer 'doubled' (Lambda): holds Python bytecode, which is "
             "never executed (pass --custom FILE.py that defines it)"
         ),
-        "live.keras: layer 'last' (Dense): units is 'many', not a whole number",
+        "live.keras: layer 'last' (Dense): units is 'many', not a whole number above 0",
     ]
 
 
