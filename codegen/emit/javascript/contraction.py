@@ -20,6 +20,9 @@ from keramos.emit.javascript.product import Offsets, Product, width, write_produ
 from keramos.plan.javascript import Source
 from keramos.primitives import Contract
 
+# So many rows are too few to pack what they are multiplied by.
+_FEW = 2
+
 
 def emit_contract(f: Function, contract: Contract, target: Source) -> None:
     """Write a contraction."""
@@ -32,6 +35,9 @@ def emit_contract(f: Function, contract: Contract, target: Source) -> None:
     count = _size(a, contract.a_batch)
     rows, columns = _size(a, rest_a), _size(b, rest_b)
     depth = _size(a, contract.a_contract)
+    if b.stored is None and rows <= _FEW:
+        _dots(f, contract, raw, target)
+        return
     x, at, loops, run = _rows(f, a, rows_axes, [i for i, _ in pairs])
     packing = Packing(
         rows=_offsets(f, b, [j for _, j in pairs]),
@@ -54,6 +60,47 @@ def emit_contract(f: Function, contract: Contract, target: Source) -> None:
         next_row=rows,
     )
     write_product(f, product, matrix, results, x_size=a.size)
+    results.finish()
+
+
+def _dots(
+    f: Function, contract: Contract, raw: tuple[int, ...], target: Source
+) -> None:
+    """Write one sum after the other: packing columns for few rows doesn't pay."""
+    a, b = f.operands[:2]
+    x, z = f.read(a), f.read(b)
+    results = store(f, target, raw)
+    rest_a = _rest(a, (*contract.a_contract, *contract.a_batch))
+    rest_b = _rest(b, (*contract.b_contract, *contract.b_batch))
+    steps_a, steps_b = strides(a.shape), strides(b.shape)
+    outer = {
+        "y": Walk(0, strides(raw)),
+        "a": Walk(
+            0,
+            (
+                *(steps_a[k] for k in (*contract.a_batch, *rest_a)),
+                *(0 for _ in rest_b),
+            ),
+        ),
+        "b": Walk(
+            0,
+            (
+                *(steps_b[k] for k in contract.b_batch),
+                *(0 for _ in rest_a),
+                *(steps_b[k] for k in rest_b),
+            ),
+        ),
+    }
+    inner = {
+        "a": Walk(0, tuple(steps_a[k] for k in contract.a_contract)),
+        "b": Walk(0, tuple(steps_b[k] for k in contract.b_contract)),
+    }
+    with nest(f, raw, outer) as index:
+        f.line("let s = 0;")
+        sizes = [a.shape[k] for k in contract.a_contract]
+        with nest(f, sizes, inner, "k", index) as at:
+            f.line(f"s += {x}[{at['a']}] * {z}[{at['b']}];")
+        f.line(f"{results.y}[{index['y']}] = s;")
     results.finish()
 
 

@@ -183,15 +183,14 @@ class Function:
         self.module.support.add(name)
         return name
 
-    @property
-    def call(self) -> str:
-        """Return the statement that calls the function."""
-        return f"{self.name}({', '.join(self.arguments.values())});"
+    def call(self, name: str) -> str:
+        """Return the statement that calls the function under *name*."""
+        return f"{name}({', '.join(self.arguments.values())});"
 
-    def text(self, comment: str) -> str:
-        """Return the whole function."""
-        head = f"function {self.name}({', '.join(self.arguments)}) {{"
-        return "\n".join([comment, head, *self.lines, "}"])
+    @property
+    def text(self) -> str:
+        """Return the parameters and the body."""
+        return "\n".join([f"({', '.join(self.arguments)}) {{", *self.lines, "}"])
 
 
 @dataclass(frozen=True, slots=True)

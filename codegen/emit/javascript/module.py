@@ -21,6 +21,7 @@ from keramos.emit.javascript.movement import (
     emit_transpose,
 )
 from keramos.emit.javascript.pooling import emit_window
+from keramos.emit.javascript.product import tile
 from keramos.emit.javascript.reduction import emit_reduce, emit_softmax
 from keramos.emit.javascript.support import support
 from keramos.errors import quoted
@@ -161,10 +162,13 @@ def _taps(module: Module, stage: Stage) -> list[str]:
 
 @dataclass(slots=True)
 class _Writer:
-    """The module so far: functions, closures, and the lines of ``forward``."""
+    """The module so far: closures, the lines of ``forward``, and functions.
+
+    Stages that do the same with other numbers share the function of the first one.
+    """
 
     module: Module
-    functions: list[str] = field(default_factory=list)
+    functions: dict[str, list[Stage]] = field(default_factory=dict)
     closures: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -183,8 +187,9 @@ class _Writer:
         )
         f = Function(self.module, stage.function, node, stage.place, operands)
         _emit(f, target)
-        self.functions.append(f.text(_comment(stage)))
-        return [f.call]
+        users = self.functions.setdefault(f.text, [])
+        users.append(stage)
+        return [f.call(users[0].function)]
 
     def _closure(self, stage: Stage, loop: Loop) -> str:
         """Return the function that runs a Scan over what ``create`` holds."""
@@ -217,6 +222,14 @@ class _Writer:
         ]
         lines += [f"    {line}" for line in body]
         return "\n".join([_comment(stage), *lines, "  }", "}"])
+
+
+def _function(text: str, users: Sequence[Stage]) -> str:
+    """Return the function of *users* with its comment."""
+    comment = _comment(users[0])
+    if len(users) > 1:
+        comment += f"; {', '.join(stage.function for stage in users[1:])} too"
+    return f"{comment}\nfunction {users[0].function}{text}"
 
 
 def _is_view(stage: Stage) -> bool:
@@ -303,7 +316,8 @@ def _text(planned: Plan, writer: _Writer) -> str:
     if planned.inputs:
         module.support.add("copy")
     outputs = [(module.variable(y), _length(y)) for y in planned.outputs]
-    parts = [*support(module.support), *writer.functions]
+    parts = [*support(module.support), *_tiles(module.support)]
+    parts += map(_function, writer.functions, writer.functions.values())
     lines = [
         "/** Return the model whose constants are *tensors*: typed arrays by name. */",
         "export function create(tensors) {",
@@ -324,6 +338,12 @@ def _text(planned: Plan, writer: _Writer) -> str:
         "}",
     ]
     return "\n\n".join([*parts, "\n".join(lines)]) + "\n"
+
+
+def _tiles(used: Iterable[str]) -> list[str]:
+    """Return the functions that sum tiles."""
+    sizes = [name[4:].split("x") for name in sorted(used) if name.startswith("tile")]
+    return [tile(int(height), int(width)) for height, width in sizes]
 
 
 def _indented(lines: Iterable[str]) -> list[str]:

@@ -5,6 +5,9 @@ by 4 columns is summed in 16 local variables, so that 8 loads serve 16 products;
 are packed in blocks, so that the inner loop reads them in order. Sums are double, since
 JavaScript has no faster float32. A last tile that isn't full begins earlier and
 computes some results twice.
+
+All layers share the functions that sum a tile: an engine that compiles what is hot does
+so once, and a first prediction isn't spent in its interpreter.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from keramos.emit.javascript.function import Function, plus, times
 
 # Shorter runs of neighbours are gathered first: loops over them would cost more.
 _SHORT = 16
+# A tile has at most so many sums.
+MOST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,8 @@ class Product:
     def gathers(self) -> bool:
         """Return whether the elements of a row are copied behind each other first."""
         outer = math.prod(size for size, _ in self.loops)
+        if len(self.loops) > 1:
+            return True
         return outer > 1 and self.run < _SHORT and self.columns > 2 * self.width
 
 
@@ -109,8 +116,7 @@ def write_product(
             with _blocks(f, product, times(g, size)) as w, _tiles(f, product):
                 starts = _starts(f, product, g)
                 f.line(f"let w = {w};")
-                _sums(f, product, matrix, starts)
-                _results(f, product, store, g)
+                _results(f, product, store, _sums(f, product, matrix, starts), g)
             return
         with _tiles(f, product):
             starts = _starts(f, product, g)
@@ -121,8 +127,8 @@ def write_product(
                 line = replace(product, x=rows, loops=(), run=product.depth)
             f.line(f"let w = {times(g, size)};")
             with _blocks(f, product, None):
-                _sums(f, line, matrix, starts)
-                _results(f, product, store, g)
+                _results(f, product, store, _sums(f, line, matrix, starts), g)
+                f.line(f"w += {product.depth * product.width};")
 
 
 @contextmanager
@@ -214,36 +220,68 @@ def _walk(
     f.close(depth)
 
 
-def _sums(f: Function, product: Product, matrix: str, starts: list[str]) -> None:
-    """Write the sums of one tile."""
+def _sums(f: Function, product: Product, matrix: str, starts: list[str]) -> str:
+    """Write the call that sums one tile, and return the array of the sums."""
     height, width = product.height, product.width
-    cells = [(r, c) for r in range(height) for c in range(width)]
-    f.line(f"let {', '.join(f's{r}{c} = 0' for r, c in cells)};")
-    if product.depth == 0:
-        return
-    with _walk(f, product, starts, "b") as bases:
-        for c in range(width):
-            f.line(f"const w{c} = {matrix}[{plus('w', c)}];")
-        f.line(f"w += {width};")
-        for r in range(height):
-            f.line(f"const v{r} = {product.x}[{plus(bases[r], 'k')}];")
-            for c in range(width):
-                f.line(f"s{r}{c} += v{r} * w{c};")
+    name = f.use(f"tile{height}x{width}")
+    sums = f.bind(f.module.table(f"new Float64Array({MOST})", "sums"), "sums")
+    count, step = product.loops[0] if product.loops else (1, 0)
+    walk = [str(count), str(step), str(product.run)]
+    f.line(f"{name}({', '.join([product.x, *starts, *walk, matrix, 'w', sums])});")
+    return sums
 
 
-def _results(f: Function, product: Product, store: Store, g: str) -> None:
+def tile(height: int, width: int) -> str:
+    """Return the function that sums a tile.
+
+    It writes height * width sums to the array *sums*: products of *count* runs of
+    neighbours, *step* apart in x, with the packed columns from *w* on.
+    """
+    rows, columns = range(height), range(width)
+    cells = [(r, c) for r in rows for c in columns]
+    starts = ", ".join(f"a{r}" for r in rows)
+    parameters = f"x, {starts}, count, step, run, matrix, start, sums"
+    return "\n".join(
+        [
+            f"// Sum {height} rows by {width} columns.",
+            f"function tile{height}x{width}({parameters}) {{",
+            "  let w = start;",
+            *(f"  let s{r}{c} = 0;" for r, c in cells),
+            "  for (let u = 0; u < count; u++) {",
+            "    const end = u * step + run;",
+            "    for (let k = u * step; k < end; k++) {",
+            *(f"      const w{c} = matrix[{plus('w', c)}];" for c in columns),
+            f"      w += {width};",
+            *(
+                line
+                for r in rows
+                for line in (
+                    f"      const v{r} = x[a{r} + k];",
+                    *(f"      s{r}{c} += v{r} * w{c};" for c in columns),
+                )
+            ),
+            "    }",
+            "  }",
+            *(f"  sums[{r * width + c}] = s{r}{c};" for r, c in cells),
+            "}",
+        ]
+    )
+
+
+def _results(f: Function, product: Product, store: Store, sums: str, g: str) -> None:
     """Write what stores the sums of one tile."""
     width = product.width
     channel = plus("o", times(g, product.next_y))
     store.hold([plus(channel, c) for c in range(width)])
-    for r in range(product.height):
+    with f.loop("r", product.height) as r:
         row = product.to.text(_row(product, g, r, product.to))
-        f.line(f"const y{r} = {plus(row, times(g, product.next_y), 'o')};")
+        f.line(f"const b = {plus(row, times(g, product.next_y), 'o')};")
         for c in range(width):
-            store.put(plus(f"y{r}", c), plus(channel, c), f"s{r}{c}")
+            value = f"{sums}[{plus(times(r, width), c)}]"
+            store.put(plus("b", c), plus(channel, c), value)
 
 
-def _row(product: Product, g: str, r: int, offsets: Offsets) -> str:
+def _row(product: Product, g: str, r: str | int, offsets: Offsets) -> str:
     """Return the number of row r of a tile, in brackets where it is multiplied."""
     row = plus(times(g, product.next_row), "p", r)
     return row if offsets.name is not None or "+" not in row else f"({row})"
