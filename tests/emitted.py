@@ -7,16 +7,21 @@ import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keramos.emit.cpu.module import module
 from keramos.emit.package import Provenance, emit_package
 from keramos.emit.sample import Sample, trace
+from keramos.emit.weights import weights
 from keramos.graph import Graph
 from keramos.primitives import Contract, Conv, Reduce, Resize, Window
+from keramos.runtime_min import vendored
+from keramos.runtime_min.vendored.tensors import read_tensors
 
 Array = NDArray[Any]
 
@@ -56,15 +61,37 @@ def package(graph: Graph, folder: Path, *, given: Sample | None = None) -> Modul
     return imported(folder / name)
 
 
+def predict(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
+    """Return what the emitted cpu.py of *graph* computes, without a whole package."""
+    emitted = module(graph, header=[])
+    with TemporaryDirectory() as name:
+        folder = Path(name) / f"cpu_{next(_NUMBER)}"
+        folder.mkdir()
+        (folder / "__init__.py").write_text("from . import cpu\n")
+        (folder / "cpu.py").write_text(emitted.text)
+        for vendor in {*emitted.vendored, "_tensors"}:
+            text = vendored.source(f"{vendor.removeprefix('_')}.py")
+            (folder / f"{vendor}.py").write_text(text)
+        (folder / "weights.safetensors").write_bytes(weights(graph, {}))
+        cpu = imported(folder).cpu
+        extra = []
+        if emitted.has_weights:
+            tensors = read_tensors(folder / "weights.safetensors")
+            extra.append(cpu.Weights.load(tensors))
+    with np.errstate(all="ignore"):
+        outputs = cpu.predict(*inputs, *extra)
+    return [*outputs] if isinstance(outputs, tuple) else [outputs]
+
+
 def imported(path: Path) -> ModuleType:
     """Return the package in folder *path*."""
     spec = importlib.util.spec_from_file_location(path.name, path / "__init__.py")
     if spec is None or spec.loader is None:
         raise ImportError(path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.name] = module
-    spec.loader.exec_module(module)
-    return module
+    package_ = importlib.util.module_from_spec(spec)
+    sys.modules[path.name] = package_
+    spec.loader.exec_module(package_)
+    return package_
 
 
 def arrays(outputs: Array | dict[str, Array]) -> list[Array]:
