@@ -1,7 +1,8 @@
 """Run precompiled fragment programs: OpenGL 3.3 through moderngl.
 
-``shaders/plan.json`` says which textures, programs and draws there are; everything is
-created once, at load. A run uploads inputs, replays the draws and reads outputs.
+``shaders/plan.json`` says which textures, programs and draws there are, and whether
+there are plans for larger devices; everything is created once, at load. A run uploads
+inputs, replays the draws and reads outputs.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ TEXTURE0 = 0x84C0
 TEXTURE_2D_ARRAY = 0x8C1A
 UNIFORM_BUFFER = 0x8A11
 TRIANGLES = 0x0004
+BYTES_PER_TEXEL = 16
 NEEDED = (
     "GL_MAX_TEXTURE_SIZE",
     "GL_MAX_ARRAY_TEXTURE_LAYERS",
@@ -113,8 +115,8 @@ class Draw:
     """One draw call, with every GL name resolved.
 
     *blocks* are buffers, offsets and sizes in bytes for uniform blocks 0, 1, ...
-    *uniforms* are locations and values of integers, *origin* is the location of the first
-    texel's place and the viewport's corner.
+    *uniforms* are locations and values of integers, *origin* is the location of where
+    the first texel lies, which is the viewport's corner.
     """
 
     program: int
@@ -204,15 +206,15 @@ class Executor:
         self, folder: Path, tensors: TensorSource, *, context: object | None = None
     ) -> None:
         """Create every texture, program and framebuffer of the plan."""
-        plan = json.loads((folder / "shaders" / "plan.json").read_text("utf-8"))
-        self.batch: int = plan["batch"]
         self._owned = context is None
         self._context = _open(context)
         self._framebuffers: dict[tuple[int, int, int], int] = {}
         self._resources: list[_Resource] = []
         try:
             with self._current():
-                self._load(plan, folder, tensors)
+                self.plan = _choose(folder / "shaders", self._context.info)
+                self.batch: int = self.plan["batch"]
+                self._load(self.plan, folder, tensors)
         except BaseException:
             self.release()
             raise
@@ -222,7 +224,6 @@ class Executor:
     ) -> None:
         context = self._context
         self.renderer = str(context.info["GL_RENDERER"])
-        _require(plan, context.info)
         self._gl = _Functions()
         self._textures = [_texture(context, size) for size in plan["textures"]]
         self._resources += self._textures
@@ -434,6 +435,14 @@ class Executor:
                 yield stage.name, result
             return
 
+    @property
+    def texture_bytes(self) -> int:
+        """Return the size of the textures on the device."""
+        texels = 0
+        for width, height, layers in (texture.size for texture in self._textures):
+            texels += width * height * layers
+        return texels * BYTES_PER_TEXEL
+
     def release(self) -> None:
         """Free what was created; a context of the caller's own stays open."""
         framebuffers = getattr(self, "_framebuffers", {})
@@ -468,8 +477,23 @@ def _open(context: object | None) -> moderngl.Context:
     raise DeviceError(f"no OpenGL 3.3 context: {'; '.join(reasons)}")
 
 
-def _require(plan: Mapping[str, Any], info: Mapping[str, Any]) -> None:
-    """Raise DeviceError where the device can't hold what the plan needs."""
+def _choose(folder: Path, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plan with the highest limits that the device satisfies."""
+    lowest: dict[str, Any] = json.loads((folder / "plan.json").read_text("utf-8"))
+    for name in lowest["higher"]:
+        plan: dict[str, Any] = json.loads((folder / name).read_text("utf-8"))
+        if not _lacking(plan, info):
+            return plan
+    lacking = _lacking(lowest, info)
+    if lacking:
+        raise DeviceError(
+            f"{info['GL_RENDERER']} is too small for this package: {'; '.join(lacking)}"
+        )
+    return lowest
+
+
+def _lacking(plan: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
+    """Return the limits of the device that are below what the plan needs."""
     sizes = plan["textures"]
     needed = (
         max(max(width, height) for width, height, _ in sizes),
@@ -477,15 +501,11 @@ def _require(plan: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         max(entry["outputs"] for entry in plan["programs"]),
         max((entry["block"] for entry in plan["buffers"]), default=0),
     )
-    lacking = [
+    return [
         f"{name[3:]} is {info[name]}, needed {need}"
         for name, need in zip(NEEDED, needed, strict=True)
         if name in info and info[name] < need
     ]
-    if lacking:
-        raise DeviceError(
-            f"{info['GL_RENDERER']} is too small for this package: {'; '.join(lacking)}"
-        )
 
 
 def _texture(context: moderngl.Context, size: Sequence[int]) -> moderngl.TextureArray:

@@ -88,7 +88,7 @@ def opened(playwright: Playwright, folder: Path, *, gpu: GPU) -> Iterator[Page]:
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
     with served(folder) as address, launched(playwright, gpu=gpu) as page:
         page.goto(f"{address}/index.html")
-        page.wait_for_function("window.harness")
+        page.wait_for_function("() => window.harness")
         yield page
 
 

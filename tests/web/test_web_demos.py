@@ -76,7 +76,9 @@ def test_a_drawn_seven_is_read_as_a_seven(
     visit(demo, address, "digits", device)
     draw_seven(demo)
 
-    demo.wait_for_function("document.querySelector('#answer').textContent === '7'")
+    demo.wait_for_function(
+        "() => document.querySelector('#answer').textContent === '7'"
+    )
 
     demo.wait_for_selector("#maps figure")
     assert demo.locator("#diagram rect").count() > 1
@@ -88,7 +90,9 @@ def test_a_digit_can_be_drawn_with_the_keyboard(demo: Page, address: str) -> Non
     for _ in range(18):
         demo.keyboard.press("ArrowDown")
 
-    demo.wait_for_function("document.querySelector('#answer').textContent === '1'")
+    demo.wait_for_function(
+        "() => document.querySelector('#answer').textContent === '1'"
+    )
 
 
 def test_another_device_reads_the_same(demo: Page, address: str) -> None:
@@ -97,7 +101,9 @@ def test_another_device_reads_the_same(demo: Page, address: str) -> None:
     demo.wait_for_selector("#panel select:enabled")
     draw_seven(demo)
 
-    demo.wait_for_function("document.querySelector('#answer').textContent === '7'")
+    demo.wait_for_function(
+        "() => document.querySelector('#answer').textContent === '7'"
+    )
 
     assert "JavaScript" in demo.inner_text("#panel dl")
 
@@ -118,7 +124,9 @@ def test_points_of_the_plane_give_other_digits(demo: Page, address: str) -> None
 def test_a_smile_is_read_as_happy(demo: Page, address: str) -> None:
     visit(demo, address, "emotion", "webgl2")
 
-    demo.wait_for_function("document.querySelector('#answer').textContent === 'happy'")
+    demo.wait_for_function(
+        "() => document.querySelector('#answer').textContent === 'happy'"
+    )
 
 
 def test_a_photo_can_be_chosen(demo: Page, address: str) -> None:

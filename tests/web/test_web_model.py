@@ -144,7 +144,7 @@ def test_a_context_that_never_comes_back_is_an_error(
 ) -> None:
     other = page.context.new_page()
     other.goto(page.url)
-    other.wait_for_function("window.harness")
+    other.wait_for_function("() => window.harness")
     ask(
         other,
         """async () => {
@@ -193,7 +193,7 @@ def test_a_policy_violation_is_seen(playwright: Playwright, tmp_path: Path) -> N
                 document.body.append(script);
             }""",
         )
-        page.wait_for_function("violations.length > 0")
+        page.wait_for_function("() => violations.length > 0")
 
         assert violations(page) == ["script-src-elem inline"]
 

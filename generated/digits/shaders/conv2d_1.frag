@@ -44,7 +44,7 @@ layout(location = 1) out vec4 o1;
 #define EACH_COLUMN(F) F(0, CELLS_0)
 
 vec4 at0(int n, int d, int h, int w, int b) {
-    return texelFetch(t0, ivec3(b, h * 13 + (w / 2), w % 2), 0);
+    return texelFetch(t0, ivec3(b, h * 13 + ((w >> 1)), ((w & 1))), 0);
 }
 
 vec4 at1(int n, int d, int h, int w, int b) {
@@ -84,7 +84,8 @@ int first_block(int b) { return 0; }
 #define ZERO(p, q, r, o) vec4 r = vec4(0.0);
 #define PLACE(p, near, place) int place = source(w + p, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W);
 #define FETCH(p, near, place) \
-    vec4 near = place < 0 ? vec4(0.0) : at0(n, z, y, place, base + i);
+    vec4 near = at0(n, z, y, max(place, 0), base + i); \
+    if (place < 0) near = vec4(0.0);
 #define MULTIPLY(near, r) r += near.x * k0 + near.y * k1 + near.z * k2 + near.w * k3;
 #define COLUMN(q, CELLS) { \
     vec4 k0 = at1(0, 0, tap, c, b + q); \

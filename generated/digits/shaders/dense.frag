@@ -40,7 +40,7 @@ layout(location = 0) out vec4 o0;
 #define EACH_BLOCK(F) F(0, r0, o0)
 
 vec4 at0(int n, int d, int h, int w, int b) {
-    return texelFetch(t0, ivec3(b % 4, (b / 48) * 12 + b / 4 % 12, 0), 0);
+    return texelFetch(t0, ivec3(((b & 3)), (b / 48) * 12 + ((b >> 2) % 12), 0), 0);
 }
 
 vec4 at1(int n, int d, int h, int w, int b) {

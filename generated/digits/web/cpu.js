@@ -5,7 +5,7 @@ function copy(x, start, y) {
   }
 }
 
-/** Return start plus each index times its stride, for all indices in row-major order. */
+/** Return start plus each index times its stride, for all indices in order. */
 function offsets(sizes, strides, start) {
   let table = Int32Array.of(start);
   sizes.forEach((size, axis) => {
@@ -37,8 +37,119 @@ function pack(x, rows, columns, width, count, y) {
   return packed;
 }
 
+// Sum 1 rows by 8 columns.
+function tile1x8(x, a0, count, step, run, matrix, start, sums) {
+  let w = start;
+  let s00 = 0;
+  let s01 = 0;
+  let s02 = 0;
+  let s03 = 0;
+  let s04 = 0;
+  let s05 = 0;
+  let s06 = 0;
+  let s07 = 0;
+  for (let u = 0; u < count; u++) {
+    const end = u * step + run;
+    for (let k = u * step; k < end; k++) {
+      const w0 = matrix[w];
+      const w1 = matrix[w + 1];
+      const w2 = matrix[w + 2];
+      const w3 = matrix[w + 3];
+      const w4 = matrix[w + 4];
+      const w5 = matrix[w + 5];
+      const w6 = matrix[w + 6];
+      const w7 = matrix[w + 7];
+      w += 8;
+      const v0 = x[a0 + k];
+      s00 += v0 * w0;
+      s01 += v0 * w1;
+      s02 += v0 * w2;
+      s03 += v0 * w3;
+      s04 += v0 * w4;
+      s05 += v0 * w5;
+      s06 += v0 * w6;
+      s07 += v0 * w7;
+    }
+  }
+  sums[0] = s00;
+  sums[1] = s01;
+  sums[2] = s02;
+  sums[3] = s03;
+  sums[4] = s04;
+  sums[5] = s05;
+  sums[6] = s06;
+  sums[7] = s07;
+}
+
+// Sum 4 rows by 4 columns.
+function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
+  let w = start;
+  let s00 = 0;
+  let s01 = 0;
+  let s02 = 0;
+  let s03 = 0;
+  let s10 = 0;
+  let s11 = 0;
+  let s12 = 0;
+  let s13 = 0;
+  let s20 = 0;
+  let s21 = 0;
+  let s22 = 0;
+  let s23 = 0;
+  let s30 = 0;
+  let s31 = 0;
+  let s32 = 0;
+  let s33 = 0;
+  for (let u = 0; u < count; u++) {
+    const end = u * step + run;
+    for (let k = u * step; k < end; k++) {
+      const w0 = matrix[w];
+      const w1 = matrix[w + 1];
+      const w2 = matrix[w + 2];
+      const w3 = matrix[w + 3];
+      w += 4;
+      const v0 = x[a0 + k];
+      s00 += v0 * w0;
+      s01 += v0 * w1;
+      s02 += v0 * w2;
+      s03 += v0 * w3;
+      const v1 = x[a1 + k];
+      s10 += v1 * w0;
+      s11 += v1 * w1;
+      s12 += v1 * w2;
+      s13 += v1 * w3;
+      const v2 = x[a2 + k];
+      s20 += v2 * w0;
+      s21 += v2 * w1;
+      s22 += v2 * w2;
+      s23 += v2 * w3;
+      const v3 = x[a3 + k];
+      s30 += v3 * w0;
+      s31 += v3 * w1;
+      s32 += v3 * w2;
+      s33 += v3 * w3;
+    }
+  }
+  sums[0] = s00;
+  sums[1] = s01;
+  sums[2] = s02;
+  sums[3] = s03;
+  sums[4] = s10;
+  sums[5] = s11;
+  sums[6] = s12;
+  sums[7] = s13;
+  sums[8] = s20;
+  sums[9] = s21;
+  sums[10] = s22;
+  sums[11] = s23;
+  sums[12] = s30;
+  sums[13] = s31;
+  sums[14] = s32;
+  sums[15] = s33;
+}
+
 // Conv2D: [28, 28, 1] -> [26, 26, 16]
-function conv2d(x, y, extra, kernel, at, rows) {
+function conv2d(x, y, extra, kernel, at, rows, sums) {
   for (let p = 0; p < 676; p += 4) {
     const a0 = at[p];
     const a1 = at[p + 1];
@@ -60,64 +171,37 @@ function conv2d(x, y, extra, kernel, at, rows) {
     }
     let w = 0;
     for (let o = 0; o < 16; o += 4) {
-      let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0, s20 = 0, s21 = 0, s22 = 0, s23 = 0, s30 = 0, s31 = 0, s32 = 0, s33 = 0;
-      for (let k = 0; k < 9; k++) {
-        const w0 = kernel[w];
-        const w1 = kernel[w + 1];
-        const w2 = kernel[w + 2];
-        const w3 = kernel[w + 3];
-        w += 4;
-        const v0 = rows[k];
-        s00 += v0 * w0;
-        s01 += v0 * w1;
-        s02 += v0 * w2;
-        s03 += v0 * w3;
-        const v1 = rows[9 + k];
-        s10 += v1 * w0;
-        s11 += v1 * w1;
-        s12 += v1 * w2;
-        s13 += v1 * w3;
-        const v2 = rows[18 + k];
-        s20 += v2 * w0;
-        s21 += v2 * w1;
-        s22 += v2 * w2;
-        s23 += v2 * w3;
-        const v3 = rows[27 + k];
-        s30 += v3 * w0;
-        s31 += v3 * w1;
-        s32 += v3 * w2;
-        s33 += v3 * w3;
-      }
+      tile4x4(rows, 0, 9, 18, 27, 1, 0, 9, kernel, w, sums);
       const e0_0 = extra[o];
       const e0_1 = extra[o + 1];
       const e0_2 = extra[o + 2];
       const e0_3 = extra[o + 3];
-      const y0 = p * 16 + o;
-      y[y0] = Math.max((s00 + e0_0), 0);
-      y[y0 + 1] = Math.max((s01 + e0_1), 0);
-      y[y0 + 2] = Math.max((s02 + e0_2), 0);
-      y[y0 + 3] = Math.max((s03 + e0_3), 0);
-      const y1 = (p + 1) * 16 + o;
-      y[y1] = Math.max((s10 + e0_0), 0);
-      y[y1 + 1] = Math.max((s11 + e0_1), 0);
-      y[y1 + 2] = Math.max((s12 + e0_2), 0);
-      y[y1 + 3] = Math.max((s13 + e0_3), 0);
-      const y2 = (p + 2) * 16 + o;
-      y[y2] = Math.max((s20 + e0_0), 0);
-      y[y2 + 1] = Math.max((s21 + e0_1), 0);
-      y[y2 + 2] = Math.max((s22 + e0_2), 0);
-      y[y2 + 3] = Math.max((s23 + e0_3), 0);
-      const y3 = (p + 3) * 16 + o;
-      y[y3] = Math.max((s30 + e0_0), 0);
-      y[y3 + 1] = Math.max((s31 + e0_1), 0);
-      y[y3 + 2] = Math.max((s32 + e0_2), 0);
-      y[y3 + 3] = Math.max((s33 + e0_3), 0);
+      for (let r = 0; r < 4; r++) {
+        const b = (p + r) * 16 + o;
+        {
+          const t0 = sums[r * 4] + e0_0;
+          y[b] = (t0 + Math.abs(t0)) * 0.5;
+        }
+        {
+          const t0 = sums[r * 4 + 1] + e0_1;
+          y[b + 1] = (t0 + Math.abs(t0)) * 0.5;
+        }
+        {
+          const t0 = sums[r * 4 + 2] + e0_2;
+          y[b + 2] = (t0 + Math.abs(t0)) * 0.5;
+        }
+        {
+          const t0 = sums[r * 4 + 3] + e0_3;
+          y[b + 3] = (t0 + Math.abs(t0)) * 0.5;
+        }
+      }
+      w += 36;
     }
   }
 }
 
 // Conv2D: [26, 26, 16] -> [24, 24, 16]
-function conv2d_1(x, y, extra, kernel, at) {
+function conv2d_1(x, y, extra, kernel, at, sums) {
   for (let p = 0; p < 576; p += 4) {
     const a0 = at[p];
     const a1 = at[p + 1];
@@ -125,64 +209,31 @@ function conv2d_1(x, y, extra, kernel, at) {
     const a3 = at[p + 3];
     let w = 0;
     for (let o = 0; o < 16; o += 4) {
-      let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0, s20 = 0, s21 = 0, s22 = 0, s23 = 0, s30 = 0, s31 = 0, s32 = 0, s33 = 0;
-      for (let u0 = 0; u0 < 3; u0++) {
-        const b0_0 = a0 + u0 * 416;
-        const b0_1 = a1 + u0 * 416;
-        const b0_2 = a2 + u0 * 416;
-        const b0_3 = a3 + u0 * 416;
-        for (let k = 0; k < 48; k++) {
-          const w0 = kernel[w];
-          const w1 = kernel[w + 1];
-          const w2 = kernel[w + 2];
-          const w3 = kernel[w + 3];
-          w += 4;
-          const v0 = x[b0_0 + k];
-          s00 += v0 * w0;
-          s01 += v0 * w1;
-          s02 += v0 * w2;
-          s03 += v0 * w3;
-          const v1 = x[b0_1 + k];
-          s10 += v1 * w0;
-          s11 += v1 * w1;
-          s12 += v1 * w2;
-          s13 += v1 * w3;
-          const v2 = x[b0_2 + k];
-          s20 += v2 * w0;
-          s21 += v2 * w1;
-          s22 += v2 * w2;
-          s23 += v2 * w3;
-          const v3 = x[b0_3 + k];
-          s30 += v3 * w0;
-          s31 += v3 * w1;
-          s32 += v3 * w2;
-          s33 += v3 * w3;
-        }
-      }
+      tile4x4(x, a0, a1, a2, a3, 3, 416, 48, kernel, w, sums);
       const e0_0 = extra[o];
       const e0_1 = extra[o + 1];
       const e0_2 = extra[o + 2];
       const e0_3 = extra[o + 3];
-      const y0 = p * 16 + o;
-      y[y0] = Math.max((s00 + e0_0), 0);
-      y[y0 + 1] = Math.max((s01 + e0_1), 0);
-      y[y0 + 2] = Math.max((s02 + e0_2), 0);
-      y[y0 + 3] = Math.max((s03 + e0_3), 0);
-      const y1 = (p + 1) * 16 + o;
-      y[y1] = Math.max((s10 + e0_0), 0);
-      y[y1 + 1] = Math.max((s11 + e0_1), 0);
-      y[y1 + 2] = Math.max((s12 + e0_2), 0);
-      y[y1 + 3] = Math.max((s13 + e0_3), 0);
-      const y2 = (p + 2) * 16 + o;
-      y[y2] = Math.max((s20 + e0_0), 0);
-      y[y2 + 1] = Math.max((s21 + e0_1), 0);
-      y[y2 + 2] = Math.max((s22 + e0_2), 0);
-      y[y2 + 3] = Math.max((s23 + e0_3), 0);
-      const y3 = (p + 3) * 16 + o;
-      y[y3] = Math.max((s30 + e0_0), 0);
-      y[y3 + 1] = Math.max((s31 + e0_1), 0);
-      y[y3 + 2] = Math.max((s32 + e0_2), 0);
-      y[y3 + 3] = Math.max((s33 + e0_3), 0);
+      for (let r = 0; r < 4; r++) {
+        const b = (p + r) * 16 + o;
+        {
+          const t0 = sums[r * 4] + e0_0;
+          y[b] = (t0 + Math.abs(t0)) * 0.5;
+        }
+        {
+          const t0 = sums[r * 4 + 1] + e0_1;
+          y[b + 1] = (t0 + Math.abs(t0)) * 0.5;
+        }
+        {
+          const t0 = sums[r * 4 + 2] + e0_2;
+          y[b + 2] = (t0 + Math.abs(t0)) * 0.5;
+        }
+        {
+          const t0 = sums[r * 4 + 3] + e0_3;
+          y[b + 3] = (t0 + Math.abs(t0)) * 0.5;
+        }
+      }
+      w += 576;
     }
   }
 }
@@ -204,81 +255,65 @@ function max_pooling2d(y, x) {
 }
 
 // Dense: [12, 12, 16] -> [64]
-function dense(x, matrix, y, extra) {
+function dense(x, matrix, y, extra, sums) {
   for (let o = 0, begin = 0; o < 64; o += 8, begin += 18432) {
     const p = 0;
     const a0 = 0;
     let w = begin;
-    let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s04 = 0, s05 = 0, s06 = 0, s07 = 0;
-    for (let k = 0; k < 2304; k++) {
-      const w0 = matrix[w];
-      const w1 = matrix[w + 1];
-      const w2 = matrix[w + 2];
-      const w3 = matrix[w + 3];
-      const w4 = matrix[w + 4];
-      const w5 = matrix[w + 5];
-      const w6 = matrix[w + 6];
-      const w7 = matrix[w + 7];
-      w += 8;
-      const v0 = x[a0 + k];
-      s00 += v0 * w0;
-      s01 += v0 * w1;
-      s02 += v0 * w2;
-      s03 += v0 * w3;
-      s04 += v0 * w4;
-      s05 += v0 * w5;
-      s06 += v0 * w6;
-      s07 += v0 * w7;
+    tile1x8(x, a0, 1, 0, 2304, matrix, w, sums);
+    const b = p * 64 + o;
+    {
+      const t0 = sums[0] + extra[b];
+      y[b] = (t0 + Math.abs(t0)) * 0.5;
     }
-    const y0 = p * 64 + o;
-    y[y0] = Math.max((s00 + extra[y0]), 0);
-    y[y0 + 1] = Math.max((s01 + extra[y0 + 1]), 0);
-    y[y0 + 2] = Math.max((s02 + extra[y0 + 2]), 0);
-    y[y0 + 3] = Math.max((s03 + extra[y0 + 3]), 0);
-    y[y0 + 4] = Math.max((s04 + extra[y0 + 4]), 0);
-    y[y0 + 5] = Math.max((s05 + extra[y0 + 5]), 0);
-    y[y0 + 6] = Math.max((s06 + extra[y0 + 6]), 0);
-    y[y0 + 7] = Math.max((s07 + extra[y0 + 7]), 0);
+    {
+      const t0 = sums[1] + extra[b + 1];
+      y[b + 1] = (t0 + Math.abs(t0)) * 0.5;
+    }
+    {
+      const t0 = sums[2] + extra[b + 2];
+      y[b + 2] = (t0 + Math.abs(t0)) * 0.5;
+    }
+    {
+      const t0 = sums[3] + extra[b + 3];
+      y[b + 3] = (t0 + Math.abs(t0)) * 0.5;
+    }
+    {
+      const t0 = sums[4] + extra[b + 4];
+      y[b + 4] = (t0 + Math.abs(t0)) * 0.5;
+    }
+    {
+      const t0 = sums[5] + extra[b + 5];
+      y[b + 5] = (t0 + Math.abs(t0)) * 0.5;
+    }
+    {
+      const t0 = sums[6] + extra[b + 6];
+      y[b + 6] = (t0 + Math.abs(t0)) * 0.5;
+    }
+    {
+      const t0 = sums[7] + extra[b + 7];
+      y[b + 7] = (t0 + Math.abs(t0)) * 0.5;
+    }
   }
 }
 
 // Dense: [64] -> [10]
-function dense_1(x, matrix, y, extra) {
+function dense_1(x, matrix, y, extra, sums) {
   for (let block = 0, begin = 0; block < 10; block += 8, begin += 512) {
     const o = Math.min(block, 2);
     const p = 0;
     const a0 = 0;
     let w = begin;
-    let s00 = 0, s01 = 0, s02 = 0, s03 = 0, s04 = 0, s05 = 0, s06 = 0, s07 = 0;
-    for (let k = 0; k < 64; k++) {
-      const w0 = matrix[w];
-      const w1 = matrix[w + 1];
-      const w2 = matrix[w + 2];
-      const w3 = matrix[w + 3];
-      const w4 = matrix[w + 4];
-      const w5 = matrix[w + 5];
-      const w6 = matrix[w + 6];
-      const w7 = matrix[w + 7];
-      w += 8;
-      const v0 = x[a0 + k];
-      s00 += v0 * w0;
-      s01 += v0 * w1;
-      s02 += v0 * w2;
-      s03 += v0 * w3;
-      s04 += v0 * w4;
-      s05 += v0 * w5;
-      s06 += v0 * w6;
-      s07 += v0 * w7;
-    }
-    const y0 = p * 10 + o;
-    y[y0] = (s00 + extra[y0]);
-    y[y0 + 1] = (s01 + extra[y0 + 1]);
-    y[y0 + 2] = (s02 + extra[y0 + 2]);
-    y[y0 + 3] = (s03 + extra[y0 + 3]);
-    y[y0 + 4] = (s04 + extra[y0 + 4]);
-    y[y0 + 5] = (s05 + extra[y0 + 5]);
-    y[y0 + 6] = (s06 + extra[y0 + 6]);
-    y[y0 + 7] = (s07 + extra[y0 + 7]);
+    tile1x8(x, a0, 1, 0, 64, matrix, w, sums);
+    const b = p * 10 + o;
+    y[b] = sums[0] + extra[b];
+    y[b + 1] = sums[1] + extra[b + 1];
+    y[b + 2] = sums[2] + extra[b + 2];
+    y[b + 3] = sums[3] + extra[b + 3];
+    y[b + 4] = sums[4] + extra[b + 4];
+    y[b + 5] = sums[5] + extra[b + 5];
+    y[b + 6] = sums[6] + extra[b + 6];
+    y[b + 7] = sums[7] + extra[b + 7];
   }
 }
 
@@ -315,6 +350,7 @@ export function create(tensors) {
   const conv2d_kernel = tensors["conv2d_kernel"];
   const conv2d_kernel_2 = pack(conv2d_kernel, offsets([3, 3], [48, 16], 0), offsets([16], [1], 0), 4, 1);
   const conv2d_at = offsets([26, 26], [28, 1], 0);
+  const sums = new Float64Array(16);
   const conv2d_1_bias = tensors["conv2d_1_bias"];
   const conv2d_1_kernel = tensors["conv2d_1_kernel"];
   const conv2d_1_kernel_2 = pack(conv2d_1_kernel, offsets([3, 3, 16], [768, 256, 16], 0), offsets([16], [1], 0), 4, 1);
@@ -327,15 +363,15 @@ export function create(tensors) {
   const dense_1_bias = tensors["dense_1_bias"];
 
   function forward(tap) {
-    conv2d(input_layer, after_conv2d, conv2d_bias, conv2d_kernel_2, conv2d_at, conv2d_rows);
+    conv2d(input_layer, after_conv2d, conv2d_bias, conv2d_kernel_2, conv2d_at, conv2d_rows, sums);
     tap?.("conv2d", [1, 26, 26, 16], after_conv2d);
-    conv2d_1(after_conv2d, after_conv2d_1, conv2d_1_bias, conv2d_1_kernel_2, conv2d_1_at);
+    conv2d_1(after_conv2d, after_conv2d_1, conv2d_1_bias, conv2d_1_kernel_2, conv2d_1_at, sums);
     tap?.("conv2d_1", [1, 24, 24, 16], after_conv2d_1);
     max_pooling2d(after_max_pooling2d, after_conv2d_1);
     tap?.("max_pooling2d", [1, 12, 12, 16], after_max_pooling2d);
-    dense(after_max_pooling2d, dense_matrix, after_dense, dense_bias);
+    dense(after_max_pooling2d, dense_matrix, after_dense, dense_bias, sums);
     tap?.("dense", [1, 64], after_dense);
-    dense_1(after_dense, dense_1_matrix, after_dense_1, dense_1_bias);
+    dense_1(after_dense, dense_1_matrix, after_dense_1, dense_1_bias, sums);
     tap?.("dense_1", [1, 10], after_dense_1);
     dense_1_2(after_dense_1, after_dense_1_2);
     tap?.("dense_1_2", [1, 10], after_dense_1_2);

@@ -71,6 +71,7 @@ class Model {
     this.name = description.name;
     this.inputs = description.inputs;
     this.outputs = description.outputs;
+    this.stages = description.stages;
     this.device = undefined;
     this.fallback = undefined;
   }
@@ -188,7 +189,7 @@ class Model {
   /** Return what each stage gives for the first samples: `{name: {shape, data}}`. */
   layerOutputs(input, names) {
     return this.#withInputs(input, async (arrays, n) => {
-      const stages = await this.#ready.stages(arrays, n);
+      const stages = await this.#ready.stages(arrays, n, names);
       const wanted = stages.filter(([name]) => names?.includes(name) ?? true);
       return Object.fromEntries(
         wanted.map(([name, shape, data]) => [name, { shape, data }]),

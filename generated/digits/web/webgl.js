@@ -94,7 +94,11 @@ class Packing {
       for (let radix = 1; radix < padded[axis]; ++digit) {
         radix *= split[digit];
       }
-      return offsetTable(length, split.slice(first, digit), strides.slice(first, digit));
+      return offsetTable(
+        length,
+        split.slice(first, digit),
+        strides.slice(first, digit),
+      );
     });
     while (this.tables.length < AXES) {
       this.tables.unshift(new Int32Array(1));
@@ -423,7 +427,12 @@ export class Executor {
 
   /** Return every step's draws; states are read and written in turn. */
   #loop({ steps, reverse, states, body }) {
-    const exchange = new Map(states.flatMap(([a, b]) => [[a, b], [b, a]]));
+    const exchange = new Map(
+      states.flatMap(([a, b]) => [
+        [a, b],
+        [b, a],
+      ]),
+    );
     return Array.from({ length: steps }, (_, count) => {
       const moment = reverse ? steps - 1 - count : count;
       const swap = count % 2 === 1 ? exchange : new Map();
@@ -483,9 +492,6 @@ export class Executor {
     const gl = this.#gl;
     const packing = new Packing(entry);
     const buffer = this.#ledger.create("Buffer");
-    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, buffer);
-    gl.bufferData(gl.PIXEL_PACK_BUFFER, 4 * packing.length, gl.STREAM_READ);
-    gl.bindBuffer(gl.PIXEL_PACK_BUFFER, null);
     const layers = Array.from({ length: packing.layers }, (_, layer) =>
       this.#framebuffer(entry.texture, layer, 1, 1),
     );
@@ -576,10 +582,12 @@ export class Executor {
   }
 
   /** Ask for texels; they are there when the GPU is done. */
-  #ask({ packing, buffer, layers }) {
+  #ask({ packing, buffer, layers, texels }) {
     const gl = this.#gl;
     const { width, height } = packing;
     gl.bindBuffer(gl.PIXEL_PACK_BUFFER, buffer);
+    // Chrome copies ahead what a fence guards, but warns of buffers that are used again.
+    gl.bufferData(gl.PIXEL_PACK_BUFFER, texels.byteLength, gl.STREAM_READ);
     for (const [layer, framebuffer] of layers.entries()) {
       gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
       const offset = layer * width * height * BYTES_PER_TEXEL;
@@ -607,12 +615,13 @@ export class Executor {
   }
 
   /**
-   * Return `[name, shape, numbers]` of every stage for the first batch of *inputs*.
+   * Return `[name, shape, numbers]` of stages for the first batch of *inputs*.
    *
-   * Loops have states and sequences, but no result of their own.
+   * Those of *names*, or all; loops have states, but no result of their own.
    */
-  stages(inputs, n) {
-    return this.#queued(() => this.#inspect(inputs, Math.min(n, this.#plan.batch)));
+  stages(inputs, n, names) {
+    const count = Math.min(n, this.#plan.batch);
+    return this.#queued(() => this.#inspect(inputs, count, names));
   }
 
   /** Run *task* after those before it; anew if the context is lost on the way. */
@@ -697,13 +706,13 @@ export class Executor {
     return results;
   }
 
-  async #inspect(inputs, n) {
+  #inspect(inputs, n, names) {
     const results = [];
     this.#prepare();
     this.#upload(inputs, 0, n);
     for (const stage of this.#stages) {
       stage.draws.forEach((draw) => this.#draw(draw));
-      if (stage.result !== null) {
+      if (stage.result !== null && (names?.includes(stage.name) ?? true)) {
         const packing = new Packing(stage.result);
         const numbers = new Float32Array(n * packing.count);
         packing.unpack(this.#texels(stage.result.texture, packing), numbers, 0, n);
@@ -759,6 +768,8 @@ function requireDevice(gl, plan, maxTextureSize = Infinity) {
     .filter(([name, need]) => given(name) < need)
     .map(([name, need]) => `${name} is ${given(name)}, needed ${need}`);
   if (lacking.length > 0) {
-    throw new DeviceError(`this GPU is too small for the package: ${lacking.join("; ")}`);
+    throw new DeviceError(
+      `this GPU is too small for the package: ${lacking.join("; ")}`,
+    );
   }
 }

@@ -29,7 +29,7 @@ for (const kind of ["Texture", "Framebuffer", "Program", "Shader", "Buffer", "Sy
 }
 
 const numbers = (output) =>
-  output instanceof Float32Array
+  ArrayBuffer.isView(output)
     ? [Array.from(output)]
     : Object.values(output).map((y) => Array.from(y));
 
