@@ -30,6 +30,7 @@ from keramos.demo import Demonstration, demonstrate, picture
 from keramos.errors import CompileError, Problem, quoted
 from keramos.importer import Description, describe
 from keramos.layers.custom import load_custom
+from keramos.plan.profile import Profile
 from keramos.runtime_min.interpreter import Interpreter
 from keramos.verification import Comparison, check_directory, verify_package
 from keramos.version import VERSION
@@ -48,6 +49,7 @@ errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 # Digits that the demonstration shows, and how many of them side by side.
 SHOWN, PER_LINE = 6, 3
 
+TEXTURE_SIZE = ",".join(map(str, Options().max_texture_size))
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A saved model: .keras or .h5.")
 ]
@@ -106,9 +108,16 @@ def compile_command(  # noqa: PLR0913  one parameter per option
         ),
     ] = None,
     max_texture_size: Annotated[
-        int,
-        typer.Option(metavar="N", help="No texture is wider or higher (target gl)."),
-    ] = Options().max_texture_size,
+        str,
+        typer.Option(
+            metavar="N[,N]",
+            help="No texture is wider or higher. Several: the largest that fits runs.",
+        ),
+    ] = TEXTURE_SIZE,
+    profile: Annotated[
+        Profile,
+        typer.Option(help="What the shaders are for: a GPU or a software rasteriser."),
+    ] = "gpu",
     batch: Annotated[
         int, typer.Option(metavar="N", help="Samples per draw list (target gl).")
     ] = Options().batch,
@@ -124,7 +133,8 @@ def compile_command(  # noqa: PLR0913  one parameter per option
     """Compile MODEL into the Python package DIR/NAME."""
     options = Options(
         targets=tuple(target or TARGETS),
-        max_texture_size=max_texture_size,
+        max_texture_size=_texture_sizes(max_texture_size),
+        profile=profile,
         batch=batch,
         input_shapes=dict(map(_input_shape, input_shape or ())),
     )
@@ -360,6 +370,18 @@ def _print_demonstration(demonstration: Demonstration) -> None:
     for (a, b), difference in demonstration.differences().items():
         output.print(f"{a} and {b}: {difference:.1e}")
     output.print(f"\nThe package lies in {package.path.resolve()}", markup=False)
+
+
+def _texture_sizes(text: str) -> tuple[int, ...]:
+    """Return the sizes of ``N[,N]``."""
+    sizes = [size.strip() for size in text.split(",")]
+    if not all(size.isdecimal() for size in sizes):
+        raise CompileError.at(
+            "--max-texture-size",
+            f"{quoted(text)} isn't N or N,N,...",
+            "for example --max-texture-size 4096,16384",
+        )
+    return tuple(map(int, sizes))
 
 
 def _input_shape(text: str) -> tuple[str, tuple[int, ...]]:

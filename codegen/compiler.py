@@ -19,6 +19,7 @@ from keramos.layers.custom import load_custom
 from keramos.passes import optimise
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
+from keramos.plan.profile import PROFILES, Profile, limits
 from keramos.source import KerasFile
 from keramos.text import identifier
 from keramos.version import VERSION
@@ -45,7 +46,8 @@ class Options:
     """
 
     targets: tuple[str, ...] = TARGETS
-    max_texture_size: int = Limits().texture_size
+    max_texture_size: tuple[int, ...] = (Limits().texture_size,)
+    profile: Profile = "gpu"
     batch: int = 1
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -60,11 +62,18 @@ class Options:
             yield Problem(
                 "--target", "every package has the target 'cpu'", "add --target cpu"
             )
-        if self.max_texture_size not in TEXTURE_SIZES:
+        for size in self.max_texture_size:
+            if size not in TEXTURE_SIZES:
+                yield Problem(
+                    "--max-texture-size",
+                    f"{size} isn't a texture size",
+                    f"use {TEXTURE_SIZES[0]} to {TEXTURE_SIZES[-1]}",
+                )
+        if self.profile not in PROFILES:
             yield Problem(
-                "--max-texture-size",
-                f"{self.max_texture_size} isn't a texture size",
-                f"use {TEXTURE_SIZES[0]} to {TEXTURE_SIZES[-1]}",
+                "--profile",
+                f"{quoted(self.profile)} isn't a kind of device",
+                f"use {' or '.join(map(repr, PROFILES))}",
             )
         if self.batch < 1:
             yield Problem("--batch", f"{self.batch} samples are none", "use 1 or more")
@@ -98,7 +107,8 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     *,
     name: str | None = None,
     targets: Sequence[str] = TARGETS,
-    max_texture_size: int = Options().max_texture_size,
+    max_texture_size: int | Sequence[int] = Options().max_texture_size,
+    profile: Profile = "gpu",
     batch: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     weights_file: str | Path | None = None,
@@ -106,16 +116,22 @@ def compile_model(  # noqa: PLR0913  options, each by its name
 ) -> Package:
     """Compile the model file *path* into the package *directory*/*name*.
 
-    *name* is by default made from the file's. *max_texture_size* and *batch* (samples
-    per draw list) are the gl target's. *input_shapes* pins free dimensions: input name
+    *name* is by default made from the file's. *max_texture_size*, *profile* and *batch*
+    (samples per draw list) are those of gl and web: several sizes make a ladder of
+    plans, of which the highest that a device satisfies is run, and "software" is for
+    devices without a GPU. *input_shapes* pins free dimensions: input name
     to shape without the batch axis. *weights_file* has the weights of a *path* that is
     an architecture alone; *custom* is a Python file that defines layers with
     :func:`keramos.custom_layer`, and is run. Raises CompileError with every problem;
     then nothing has been written.
     """
+    sizes = (
+        [max_texture_size] if isinstance(max_texture_size, int) else max_texture_size
+    )
     options = Options(
         tuple(targets),
-        max_texture_size,
+        tuple(sizes),
+        profile,
         batch,
         {key: tuple(shape) for key, shape in (input_shapes or {}).items()},
     )
@@ -211,12 +227,14 @@ def _emitted(
     where = file.path.name
     gl = None
     if "gl" in options.targets:
-        stated["max_texture_size"] = options.max_texture_size
+        stated["max_texture_size"] = list(options.max_texture_size)
+        stated["profile"] = options.profile
         stated["batch"] = options.batch
+        ladder = sorted(set(options.max_texture_size))
         gl = emit_gl(
             graph,
             names=names,
-            limits=Limits(options.max_texture_size),
+            limits=[limits(size, options.profile) for size in ladder],
             batch=options.batch,
             where=where,
         )

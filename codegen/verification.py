@@ -257,9 +257,10 @@ def _manifest(path: Path) -> _Manifest:
             custom=options["custom"],
             options=Options(
                 targets=tuple(options["targets"]),
-                max_texture_size=options.get(
-                    "max_texture_size", defaults.max_texture_size
+                max_texture_size=tuple(
+                    options.get("max_texture_size", defaults.max_texture_size)
                 ),
+                profile=options.get("profile", defaults.profile),
                 batch=options.get("batch", defaults.batch),
                 input_shapes={
                     name: tuple(shape)

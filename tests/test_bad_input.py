@@ -133,6 +133,13 @@ BAD_OPTIONS = {
         ["--max-texture-size", "3"],
         "--max-texture-size: 3 isn't a texture size (use 16 to 16384)",
     ),
+    "texture sizes that aren't numbers": (
+        ["--max-texture-size", "4096,large"],
+        (
+            "--max-texture-size: '4096,large' isn't N or N,N,... "
+            "(for example --max-texture-size 4096,16384)"
+        ),
+    ),
     "batch of none": (["--batch", "0"], "--batch: 0 samples are none (use 1 or more)"),
     "shape that isn't one": (
         ["--input-shape", "image=a,b"],
