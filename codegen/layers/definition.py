@@ -263,9 +263,7 @@ class Definition:
         None leaves an axis open. Raises CompileError where it is missing or of another
         shape.
         """
-        if name not in self._weights:
-            self._weights[name] = self._next(name, dtype)
-        value = self._weights[name]
+        value = self.stored(name, dtype)
         fits = len(value.shape) == len(shape) and all(
             wanted in (None, size)
             for wanted, size in zip(shape, value.shape, strict=True)
@@ -278,6 +276,12 @@ class Definition:
                 "the weights belong to another configuration",
             )
         return value
+
+    def stored(self, name: str, dtype: DType | None = None) -> Value:
+        """Return a weight of any shape; the first call takes the next one."""
+        if name not in self._weights:
+            self._weights[name] = self._next(name, dtype or "float32")
+        return self._weights[name]
 
     def weights_left(self) -> int:
         """Return how many weights the file has that weren't taken."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from keramos import ops
 from keramos.errors import quoted
 from keramos.graph import Value
 from keramos.layers.activation import activation
 from keramos.layers.definition import Definition
 from keramos.layers.layer import Layer, shape_text
+from keramos.layers.quantization import Product, product_of, quantization_of
 from keramos.layers.registry import layer
 
 
@@ -26,6 +29,8 @@ class EinsumDense(Layer):
         )
         definition.option("bias_axes")
         self.activation = activation(definition)
+        self.quantization = quantization_of(definition)
+        self.product: Product | None = None
         left, arrow, self.result = self.equation.partition("->")
         self.input, comma, self.kernel = left.partition(",")
         if not arrow or not comma or not self.input or not self.result:
@@ -48,11 +53,33 @@ class EinsumDense(Layer):
         places = [*range(front), *range(front + elided, rank)]
         sizes = {c: inputs.shape[p] for c, p in zip(letters, places, strict=True)}
         sizes |= self._output_sizes(result, elided)
-        kernel = self.definition.weight("kernel", [sizes.get(c) for c in self.kernel])
-        y = ops.einsum(f"{term},{self.kernel}->{result}", inputs, kernel)
-        if self.bias_axes:
-            y = y + self.definition.weight("bias", self._bias_shape(sizes, elided))
-        return self.activation(y)
+        shape = [sizes.get(c) for c in self.kernel]
+        equation = f"{term},{self.kernel}->{result}"
+
+        def bias() -> Value | None:
+            if not self.bias_axes:
+                return None
+            return self.definition.weight("bias", self._bias_shape(sizes, elided))
+
+        if self.quantization is None:
+            kernel = self.definition.weight("kernel", shape)
+            y = ops.einsum(equation, inputs, kernel)
+        else:
+            if self.product is None:
+                kept = [sizes.get(c) or 0 for c in self.kernel if c in result]
+                self.product = product_of(
+                    self.definition, self.quantization, math.prod(kept), bias
+                )
+            summed = [
+                p for c, p in zip(letters, places, strict=True) if c not in result
+            ]
+            x = self.product.rounded(inputs, summed)
+            # int4 is stored as a matrix.
+            y = ops.einsum(equation, x, ops.reshape(self.product.kernel, shape))
+            if self.product.scale is not None:
+                y = y / _without_batch(self.product.scale, y)
+        added = bias()
+        return self.activation(y if added is None else y + added)
 
     def _without_batch(self) -> tuple[str, str]:
         """Return the input's and the result's letters without the batch.
@@ -91,3 +118,10 @@ class EinsumDense(Layer):
         shape = [sizes.get(c) if c in self.bias_axes else 1 for c in result[first:]]
         behind = "..." in self.result and not self.result.startswith("...")
         return [*shape, *([1] * elided if behind else [])]
+
+
+def _without_batch(scale: Value, y: Value) -> Value:
+    """Return a scale in the layout of outputs without its axis for the batch."""
+    if len(scale.shape) <= len(y.shape):
+        return scale
+    return ops.reshape(scale, scale.shape[1:])

@@ -7,6 +7,7 @@ from keramos.expr import call
 from keramos.graph import Value, elementwise
 from keramos.layers.definition import Definition
 from keramos.layers.layer import Layer, Masked
+from keramos.layers.quantization import quantization_of, table_of
 from keramos.layers.registry import layer
 
 
@@ -24,6 +25,8 @@ class Embedding(Layer):
         self.output_dim = definition.positive("output_dim", 1)
         self.mask_zero = definition.boolean("mask_zero", default=False)
         self.supports_masking = self.mask_zero
+        self.quantization = quantization_of(definition)
+        self.table: Value | None = None
 
     def call(self, inputs: Value) -> Value:
         """Return the rows."""
@@ -31,8 +34,12 @@ class Embedding(Layer):
 
     def rows(self, inputs: Value) -> Value:
         """Return the table's rows at *inputs*."""
-        shape = (self.input_dim, self.output_dim)
-        return ops.take(self.definition.weight("embeddings", shape), inputs, axis=0)
+        if self.table is None and self.quantization is not None:
+            self.table = table_of(self.definition, self.quantization, self.output_dim)
+        if self.table is None:
+            shape = (self.input_dim, self.output_dim)
+            self.table = self.definition.weight("embeddings", shape)
+        return ops.take(self.table, inputs, axis=0)
 
     def compute_mask(self, inputs: Value, mask: object) -> Value | None:
         """Return where the numbers aren't 0."""
@@ -50,6 +57,11 @@ class ReversibleEmbedding(Layer):
         """Read where the way back has its weights, and its bound."""
         super().__init__(definition)
         self.there = Embedding(definition)
+        if self.there.quantization is not None:
+            raise definition.refusal(
+                "its weights are quantized, which Keramos can't turn back",
+                "save the model without quantization",
+            )
         self.tied = definition.boolean("tie_weights", default=True)
         self.cap = definition.optional_number("logit_soft_cap")
         definition.option("reverse_dtype")
