@@ -226,3 +226,10 @@ def test_resizing(method: Method, size: int, *, antialias: bool) -> None:
     (y,) = apply(Resize((0, 1), sizes, (1, 2), method, antialias), x)
 
     check(graph(y))
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_resizing_to_one_element(method: Method) -> None:
+    (y,) = apply(Resize((0, 1), (1, 1), (1, 1), method), value(6, 5))
+
+    check(graph(y))

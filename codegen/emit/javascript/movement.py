@@ -133,7 +133,8 @@ def _interpolate(
     near = resize.method == "nearest"
     table, count = _nearest(f, old, new) if near else _taps(f, resize, old, new)
     indices = table if near else f"{table}.index"
-    with f.loop("i", before) as i, f.loop("j", new) as j:
+    # Of loops that aren't needed, no block is left.
+    with f.block(""), f.loop("i", before) as i, f.loop("j", new) as j:
         row = times(j, count)
         for tap in range(count):
             start = times(f"{indices}[{plus(row, tap)}]", behind)
