@@ -40,7 +40,7 @@ format: .venv/installed ## let ruff and black put things right
 	$(BIN)/black $(LINTED)
 
 golden: setup ## write generated/ anew from examples/
-	$(BIN)/python -m pytest -q --update-golden tests/test_golden.py
+	$(BIN)/python -m pytest -q --update-golden tests/test_golden.py tests/test_readme.py
 
 clean: ## remove what the targets above made
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

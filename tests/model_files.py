@@ -84,10 +84,10 @@ def with_class(path: Path, layer: int, class_name: str) -> Path:
     return edited(path, edit)
 
 
-def with_lambda(path: Path) -> Path:
-    """Write a file with a Lambda layer called ``double``."""
+def with_lambda(path: Path, *, name: str = "double") -> Path:
+    """Write a file with a Lambda layer."""
     model = keras.Sequential(
-        [keras.Input((4,), name="x"), layers.Lambda(lambda x: 2 * x, name="double")]
+        [keras.Input((4,), name="x"), layers.Lambda(lambda x: 2 * x, name=name)]
     )
     return saved(path, model)
 

@@ -143,6 +143,34 @@ def test_a_package_brings_its_own_tests() -> None:
     assert "3 passed" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("device", "status", "line"),
+    [
+        ("gl", 1, "no OpenGL 3.3 context: "),
+        ("auto", 0, ""),
+    ],
+)
+def test_without_a_driver_gl_says_so_and_auto_takes_the_cpu(
+    device: str, status: int, line: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "in.npy", real_digits()[0][:2])
+    nothing = {"__EGL_VENDOR_LIBRARY_FILENAMES": "/dev/null", "DISPLAY": ""}
+    command = [sys.executable, "-m", "digits", "predict", "--device", device]
+
+    done = subprocess.run(
+        [*command, tmp_path / "in.npy", "-o", tmp_path / "out.npy"],
+        cwd=GENERATED,
+        env=os.environ | nothing,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == status
+    assert done.stderr.startswith(line)
+    assert (tmp_path / "out.npy").exists() == (status == 0)
+
+
 @pytest.mark.usefixtures("egl")
 @pytest.mark.parametrize(
     ("program", "line"),

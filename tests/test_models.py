@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from packages import compiled, outputs
-from strategies_models import Drawn, keras_models
+from strategies_models import NAMES, Drawn, keras_models
 from tolerance import assert_close, reference, tolerances
 
 from keramos import Package, compile_model
@@ -88,6 +89,24 @@ def test_the_same_model_gives_the_same_bytes(drawn: Drawn, suffix: str) -> None:
         second = compile_model(path, Path(folder) / "second")
 
         assert contents(first) == contents(second)
+
+
+@pytest.mark.usefixtures("egl")
+@pytest.mark.parametrize("device", ["cpu", "gl"])
+def test_layer_names_of_any_kind_are_harmless(device: str, tmp_path: Path) -> None:
+    x = keras.Input((4,), name="()[0]")
+    y = x
+    for name in NAMES:
+        y = keras.layers.Dense(4, activation="tanh", name=name)(y)
+    model = keras.Model(x, y)
+    drawn = Drawn(model, (np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4),))
+    path = drawn.save(tmp_path, "keras")
+    module = compiled(path, tmp_path)
+
+    actual = outputs(module, drawn.inputs, device=device)
+
+    bounds = tolerances(path, drawn.inputs, factor=GL_FACTOR)
+    assert_close(actual, reference(path, drawn.inputs), bounds)
 
 
 def contents(package: Package) -> dict[str, bytes]:

@@ -1,0 +1,110 @@
+"""What README.md says is so: its programs run, its lists are the code's."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import model_files as files
+import pytest
+
+from keramos.layers.registry import LAYERS
+from keramos.runtime_min.interpreter import LAYERS as INTERPRETED
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+START = "<!-- layers: written by `make golden`, kept true by tests/test_readme.py -->\n"
+END = "<!-- end of layers -->"
+# Not layers: the models themselves, and what graphs of tf.keras are made of.
+UNLISTED = ("model", "tensorflow_functions")
+REFUSED = "refused"
+
+
+def families() -> dict[str, list[str]]:
+    """Return the classes of each family, one file each."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, layer in LAYERS.items():
+        found[layer.__module__.rpartition(".")[2]].append(name)
+    return {family: sorted(found[family]) for family in sorted(found)}
+
+
+def listing() -> str:
+    """Return the README's table of layers."""
+    lines = ["| layers | classes |", "|---|---|"]
+    for family, names in families().items():
+        if family not in (*UNLISTED, REFUSED):
+            lines.append(f"| {family.replace('_', ' ')} | {', '.join(names)} |")
+    refused = ", ".join(families()[REFUSED])
+    note = f"Refused by name, with the reason: {refused}."
+    return "\n".join(["", *lines, "", note, "", ""])
+
+
+def programs() -> list[str]:
+    """Return the README's Python."""
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_the_table_of_layers_is_the_registry(*, update_golden: bool) -> None:
+    text = README.read_text()
+    before, after = text.index(START) + len(START), text.index(END)
+    if update_golden:
+        README.write_text(text[:before] + listing() + text[after:])
+        text = README.read_text()
+        after = text.index(END)
+
+    assert text[before:after] == listing()
+
+
+def test_every_layer_has_two_independent_statements() -> None:
+    interpreted = {LAYERS[name] for name in INTERPRETED if name in LAYERS}
+
+    alone = {name for name, layer in LAYERS.items() if layer not in interpreted}
+
+    assert alone <= {"Functional", "Model", "Sequential"}
+
+
+def test_the_first_program_predicts() -> None:
+    done = run(programs()[0], cwd=ROOT / "generated")
+
+    assert done.startswith(("cpu (Tensor(", "gl (Tensor("))
+
+
+def test_the_second_program_compiles_and_reports(tmp_path: Path) -> None:
+    files.saved(tmp_path / "digits.keras")
+    other = files.with_class(tmp_path / "other.keras", 1, "MyConv")
+    other.rename(tmp_path / "other.h5")
+
+    out = run(programs()[1], cwd=tmp_path)
+
+    assert (tmp_path / "generated" / "digits" / "__init__.py").is_file()
+    assert out.startswith("other.h5: layer 'conv1' (MyConv): ")
+
+
+def test_the_third_program_defines_a_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files.with_lambda(Path("model.keras"), name="my_lambda")
+    Path("layers.py").write_text(programs()[2])
+
+    run(
+        "from keramos.__main__ import main;"
+        "main(['compile', 'model.keras', '--custom', 'layers.py'])",
+        cwd=tmp_path,
+    )
+
+    assert "tanh" in Path("generated/model/cpu.py").read_text()
+
+
+def run(program: str, *, cwd: Path) -> str:
+    """Return what a program prints."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
