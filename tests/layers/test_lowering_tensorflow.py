@@ -28,7 +28,7 @@ def graph_of(
         if pair
         else ["x", 0, 0, arguments]
     )
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "class_name": "InputLayer",
             "name": name,
