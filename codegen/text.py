@@ -53,6 +53,7 @@ RESERVED = frozenset(
         "self",
         "sigmoid",
         "stages",
+        "swish",
         "sys",
         "tensors",
         "u",

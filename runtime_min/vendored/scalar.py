@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,13 +29,40 @@ DENOMINATOR = (
 )
 
 
+# Elements that stay in the cache while a function makes several passes over them.
+BLOCK = 1 << 15
+
+
 def erf(x: F32, *, out: F32 | None = None) -> F32:
     """Return the error function of *x*, written to *out* where given."""
-    bounded = np.clip(x, -4.0, 4.0)
-    square = np.square(bounded)
-    y: F32 = np.multiply(bounded, _polynomial(NUMERATOR, square), out=out)
-    np.divide(y, _polynomial(DENOMINATOR, square), out=y)
+    y = np.empty_like(x) if out is None else out
+    for source, target in _blocks(x, y):
+        bounded = np.clip(source, -4.0, 4.0)
+        square = np.square(bounded)
+        np.multiply(bounded, _polynomial(NUMERATOR, square), out=target)
+        np.divide(target, _polynomial(DENOMINATOR, square), out=target)
     return y
+
+
+def swish(x: F32, *, out: F32 | None = None) -> F32:
+    """Return ``x / (1 + exp(-x))``, written to *out* where given."""
+    y = np.empty_like(x) if out is None else out
+    for source, target in _blocks(x, y):
+        divisor: F32 = np.negative(source)
+        np.exp(divisor, out=divisor)
+        np.add(divisor, 1.0, out=divisor)
+        np.divide(source, divisor, out=target)
+    return y
+
+
+def _blocks(x: F32, y: F32) -> Iterator[tuple[F32, F32]]:
+    """Yield *x* and *y* in blocks, where their elements lie in a row."""
+    if x.size <= BLOCK or not (x.flags.c_contiguous and y.flags.c_contiguous):
+        yield x, y
+        return
+    source, target = x.reshape(-1), y.reshape(-1)
+    for at in range(0, x.size, BLOCK):
+        yield source[at : at + BLOCK], target[at : at + BLOCK]
 
 
 def _polynomial(coefficients: tuple[float, ...], x: F32) -> F32:

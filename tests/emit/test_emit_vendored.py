@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from keramos.emit.weights import ALIGNMENT, Tensor, safetensors
 from keramos.primitives import DType, Method, taps
 from keramos.runtime_min.vendored import resize, verification
-from keramos.runtime_min.vendored.scalar import erf, sigmoid
+from keramos.runtime_min.vendored.scalar import BLOCK, erf, sigmoid, swish
 from keramos.runtime_min.vendored.tensors import read_tensors
 from keramos.runtime_min.vendored.window import inside, wide_windows, windows
 
@@ -40,7 +40,29 @@ def test_sigmoid_is_exact_to_four_units_even_where_it_is_small() -> None:
     assert (np.abs(sigmoid(NUMBERS) - expected) / expected).max() < 4 * EPSILON
 
 
-@pytest.mark.parametrize("function", [erf, sigmoid])
+def test_swish_is_exact_to_four_units_even_where_it_is_small() -> None:
+    x = NUMBERS[NUMBERS != 0].astype(np.float64)
+    expected = x / (1 + np.exp(-x))
+
+    found = swish(x.astype(np.float32))
+
+    assert (np.abs(found - expected) / np.abs(expected)).max() < 4 * EPSILON
+
+
+@pytest.mark.parametrize("function", [erf, swish])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_scalar_functions_take_arrays_of_many_blocks(
+    function: Function, order: Literal["C", "F"]
+) -> None:
+    shape = (3, BLOCK // 2 + 7)
+    x = np.linspace(-5, 5, 3 * shape[1], dtype=np.float32).reshape(shape)
+
+    found = function(np.asarray(x, order=order))
+
+    np.testing.assert_array_equal(found, np.stack([function(row) for row in x]))
+
+
+@pytest.mark.parametrize("function", [erf, sigmoid, swish])
 def test_scalar_functions_write_over_their_operand(
     function: Function,
 ) -> None:
@@ -53,7 +75,7 @@ def test_scalar_functions_write_over_their_operand(
 
 
 @pytest.mark.parametrize("function", [erf, sigmoid])
-def test_scalar_functions_keep_the_ends(function: Function) -> None:
+def test_bounded_functions_keep_the_ends(function: Function) -> None:
     with np.errstate(over="ignore"):
         y = function(np.array([np.nan, np.inf, -np.inf], np.float32))
 

@@ -64,6 +64,9 @@ UFUNCS: Mapping[str, str] = {
     "trunc": "np.trunc",
 }
 
+# What the vendored scalar.py has.
+SCALAR = ("erf", "sigmoid", "swish")
+
 # A length, or a name for one that is free.
 Length = int | str
 Lengths = tuple[Length, ...]
@@ -109,18 +112,26 @@ def terms(expr: Expr) -> list[Term]:
         if not scalar.operands_of(part):
             return add(Term("const", value=float(scalar.evaluate(part, []))))
         args = tuple(map(visit, part.args))
-        given = list(numbers)
-        operands = [given[number] for number in args]
         if part.op == "rsqrt":
             return add(Term("reciprocal", (add(Term("sqrt", args)),)))
-        if part.op == "pow" and operands[1] == Term("const", value=2.0):
-            return add(Term("square", args[:1]))
-        if part.op in ("max", "min"):
-            return add(_bounded(part.op, args, operands))
-        return add(Term(part.op, args))
+        return add(_simplified(part.op, args, list(numbers)))
 
     visit(expr)
     return _reachable(list(numbers))
+
+
+def _simplified(op: str, args: tuple[int, ...], given: Sequence[Term]) -> Term:
+    """Return the operation, or a faster one that is the same."""
+    operands = [given[number] for number in args]
+    if op == "pow" and operands[1] == Term("const", value=2.0):
+        return Term("square", args[:1])
+    if op == "mul":
+        for one, other in (args, args[::-1]):
+            if given[other] == Term("sigmoid", (one,)):
+                return Term("swish", (one,))
+    if op in ("max", "min"):
+        return _bounded(op, args, operands)
+    return Term(op, args)
 
 
 def _bounded(op: str, args: tuple[int, ...], operands: Sequence[Term]) -> Term:
@@ -256,7 +267,7 @@ class _Writer:
 
     def _call(self, op: str, texts: Sequence[str]) -> tuple[str, str]:
         inner = ", ".join(texts)
-        if op in ("erf", "sigmoid"):
+        if op in SCALAR:
             return self.function.use("_scalar", op), inner
         if op == "clip_max":
             return "np.clip", f"{inner}, np.inf"
@@ -279,13 +290,13 @@ def _needs_floats(op: str, dtype: np.dtype[Any] | None) -> bool:
     """Return whether *op* isn't defined for *dtype*."""
     if op.startswith("clip"):
         return dtype == np.bool_
-    return op in ("erf", "sigmoid") and dtype != np.float32
+    return op in SCALAR and dtype != np.float32
 
 
 def _result_type(op: str, types: Sequence[np.dtype[Any] | None]) -> np.dtype[Any]:
     """Return the type that NumPy gives; None is a Python number."""
     args: list[Any] = [1.0 if t is None else np.ones(1, t) for t in types]
-    if op in ("erf", "sigmoid"):
+    if op in SCALAR:
         return np.dtype(np.float32)
     if op == "where":
         args[1] = np.float32(1) if args[1:] == [1.0, 1.0] else args[1]
