@@ -26,16 +26,22 @@ FLAGS = [
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
 ]
+# What packages promise to work under.
+POLICY = "default-src 'self'"
 DEADLINE_MS = 60_000
+# What packages promise to work under.
+POLICY = "default-src 'self'"
 DEADLINE_MS = 60_000
 PAGE = Path(__file__).parent / "page"
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Serves a folder, under the policy that packages promise to keep."""
+    """Serves a folder under a content security policy."""
+
+    policy = POLICY
 
     def end_headers(self) -> None:
-        self.send_header("Content-Security-Policy", "default-src 'self'")
+        self.send_header("Content-Security-Policy", self.policy)
         self.send_header("Cache-Control", "no-store")
         super().end_headers()
 
@@ -44,9 +50,10 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder: Path, *, policy: str = POLICY) -> Iterator[str]:
     """Serve *folder* on this machine alone; yield its address."""
-    handler = partial(_Handler, directory=str(folder))
+    served_under = type("Handler", (_Handler,), {"policy": policy})
+    handler = partial(served_under, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()

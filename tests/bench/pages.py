@@ -1,0 +1,235 @@
+"""Time packages in Chromium beside TF.js, in turn on one page: medians in ms.
+
+    npm install @tensorflow/tfjs            in some folder
+    python tests/bench/pages.py FOLDER/node_modules [--gpu swiftshader] [NETWORK...]
+
+Needs Keras. Weights are random, and batch norms folded: what TF.js is fastest with.
+First predictions are timed on pages of their own, shader caches off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from web.browser import FLAGS, GPUS, served
+
+HERE = Path(__file__).parent
+# TF.js makes functions of text.
+POLICY = "default-src 'self' 'unsafe-eval'"
+ENGINES = ("keramos webgl2", "keramos cpu", "tfjs webgl", "tfjs expconv", "tfjs cpu")
+DROPPED = ("_initializer", "_regularizer", "_constraint")
+KEPT_OUT = frozenset({"dtype", "groups", "trainable", "build_config"})
+
+
+def digits(keras: Any) -> Any:
+    """Return the network."""
+    layers = keras.layers
+    image = keras.Input((28, 28, 1))
+    x = layers.Conv2D(32, 3, activation="relu")(image)
+    x = layers.Conv2D(64, 3, activation="relu")(x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(128, activation="relu")(x)
+    return keras.Model(image, layers.Dense(10, activation="softmax")(x))
+
+
+def mobilenet(keras: Any) -> Any:
+    """Return the network."""
+    layers = keras.layers
+    image = keras.Input((128, 128, 3))
+    relu = {"padding": "same", "activation": "relu"}
+    x = layers.Conv2D(8, 3, strides=2, **relu)(image)
+    strides = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+    filters = (16, 32, 32, 64, 64, *(128,) * 6, 256, 256)
+    for stride, count in zip(strides, filters, strict=True):
+        x = layers.DepthwiseConv2D(3, strides=stride, **relu)(x)
+        x = layers.Conv2D(count, 1, **relu)(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(1000, activation="softmax")(x))
+
+
+def fire(layers: Any, x: Any, squeeze: int, expand: int) -> Any:
+    """Return SqueezeNet's block."""
+    x = layers.Conv2D(squeeze, 1, activation="relu")(x)
+    left = layers.Conv2D(expand, 1, activation="relu")(x)
+    right = layers.Conv2D(expand, 3, padding="same", activation="relu")(x)
+    return layers.Concatenate()([left, right])
+
+
+def squeezenet(keras: Any) -> Any:
+    """Return the network."""
+    layers = keras.layers
+    image = keras.Input((112, 112, 3))
+    x = layers.Conv2D(64, 3, strides=2, activation="relu")(image)
+    for squeezes in (((16, 64),) * 2, ((32, 128),) * 2, (48, 192), (64, 256)):
+        x = layers.MaxPooling2D(3, 2)(x)
+        pairs = squeezes if isinstance(squeezes[0], tuple) else (squeezes,) * 2
+        for squeeze, expand in pairs:
+            x = fire(layers, x, squeeze, expand)
+    x = layers.Conv2D(1000, 1, activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Activation("softmax")(x))
+
+
+def resnet(keras: Any) -> Any:
+    """Return the network."""
+    layers = keras.layers
+    image = keras.Input((64, 64, 3))
+    same = {"padding": "same"}
+    x = layers.Conv2D(32, 3, activation="relu", **same)(image)
+    for count, stride in ((32, 1), (64, 2), (128, 2)):
+        for block in range(2):
+            step = stride if block == 0 else 1
+            y = layers.Conv2D(count, 3, strides=step, activation="relu", **same)(x)
+            y = layers.Conv2D(count, 3, **same)(y)
+            if step != 1:
+                x = layers.Conv2D(count, 1, strides=step, **same)(x)
+            x = layers.Activation("relu")(layers.Add()([x, y]))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(10, activation="softmax")(x))
+
+
+NETWORKS = (digits, mobilenet, squeezenet, resnet)
+
+
+def topology(model: Any) -> dict[str, Any]:
+    """Return the model as Keras 2 would have written it, which TF.js reads."""
+    layers = []
+    for layer in model.layers:
+        config = {
+            key: value
+            for key, value in layer.get_config().items()
+            if not key.endswith(DROPPED) and key not in KEPT_OUT
+        }
+        kind = type(layer).__name__
+        if kind == "InputLayer":
+            shape = [None, *layer.output.shape[1:]]
+            config = {"name": layer.name, "batch_input_shape": shape}
+        inbound = []
+        if kind != "InputLayer":
+            given = layer.input if isinstance(layer.input, list) else [layer.input]
+            names = [x._keras_history.operation.name for x in given]
+            inbound = [[[name, 0, 0, {}] for name in names]]
+        layers.append(
+            {
+                "class_name": kind,
+                "name": layer.name,
+                "config": config,
+                "inbound_nodes": inbound,
+            }
+        )
+    ends = (model.layers[0].name, model.layers[-1].name)
+    config = {
+        "name": "network",
+        "layers": layers,
+        "input_layers": [[ends[0], 0, 0]],
+        "output_layers": [[ends[1], 0, 0]],
+    }
+    return {"class_name": "Model", "config": config}
+
+
+def prepare(name: str, build: Callable[[Any], Any], site: Path) -> None:
+    """Write a network as a package, and as TF.js reads it."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+
+    import keramos
+
+    keras.utils.set_random_seed(1)
+    model = build(keras)
+    path = site / f"{name}.h5"
+    model.save(path)
+    keramos.compile_model(path, site, name=name)
+    arrays = [w.numpy() for layer in model.layers for w in layer.weights]
+    shapes = [[list(w.shape) for w in layer.weights] for layer in model.layers]
+    twin = {"topology": topology(model), "shapes": shapes}
+    (site / name / "twin.json").write_text(json.dumps(twin))
+    numbers = np.concatenate([np.ravel(array) for array in arrays])
+    (site / name / "twin.bin").write_bytes(numbers.astype("<f4").tobytes())
+
+
+def opened(playwright: Any, address: str, gpu: str) -> Any:
+    """Return a browser without a shader cache, on the page of this benchmark."""
+    browser = playwright.chromium.launch(
+        executable_path=shutil.which("chromium"),
+        args=FLAGS + GPUS[gpu],  # type: ignore[index]  checked by argparse
+        env={**os.environ, "MESA_SHADER_CACHE_DISABLE": "true"},
+    )
+    page: Page = browser.new_page()
+    page.set_default_timeout(0)
+    page.goto(f"{address}/pages.html")
+    page.wait_for_function("() => window.bench")
+    return browser
+
+
+def measure(address: str, name: str, gpu: str, rounds: int) -> dict[str, Any]:
+    """Return first predictions, medians and the largest difference by engine."""
+    first = {}
+    with sync_playwright() as playwright:
+        for engine in ENGINES:
+            browser = opened(playwright, address, gpu)
+            page = browser.contexts[0].pages[0]
+            first[engine] = page.evaluate(
+                "([n, e]) => bench.first(n, e)", [name, engine]
+            )
+            browser.close()
+        browser = opened(playwright, address, gpu)
+        page = browser.contexts[0].pages[0]
+        result: dict[str, Any] = page.evaluate(
+            "([n, engines, rounds]) => bench.compare(n, engines, rounds)",
+            [name, ENGINES, rounds],
+        )
+        browser.close()
+    return {"first": first, **result}
+
+
+def main() -> None:
+    """Print a row per network and engine."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("modules", type=Path)
+    parser.add_argument("--gpu", choices=sorted(GPUS), default="llvmpipe")
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK")
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        site = Path(folder)
+        for page in ("pages.html", "pages.js"):
+            shutil.copyfile(HERE / page, site / page)
+        peer = options.modules / "@tensorflow" / "tfjs" / "dist" / "tf.min.js"
+        shutil.copyfile(peer, site / "tf.min.js")
+        with served(site, policy=POLICY) as address:
+            for build in NETWORKS:
+                name = build.__name__
+                if options.networks and name not in options.networks:
+                    continue
+                prepare(name, build, site)
+                row = measure(address, name, options.gpu, options.rounds)
+                report(name, row)
+
+
+def report(name: str, row: Mapping[str, Any]) -> None:
+    """Print what was measured for a network."""
+    base = row["median"]["tfjs webgl"]
+    for engine in ENGINES:
+        median, first = row["median"][engine], row["first"][engine]
+        sys.stdout.write(
+            f"{name:11} {engine:15} {median:8.1f} ms  {median / base:5.2f}  "
+            f"first {first:7.0f} ms  differs {row['difference'][engine]:.0e}\n"
+        )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
