@@ -23,7 +23,7 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from web.browser import FLAGS, GPUS, served
+from web.browser import FLAGS, GPU, GPUS, served
 
 HERE = Path(__file__).parent
 # TF.js makes functions of text.
@@ -160,11 +160,11 @@ def prepare(name: str, build: Callable[[Any], Any], site: Path) -> None:
     (site / name / "twin.bin").write_bytes(numbers.astype("<f4").tobytes())
 
 
-def opened(playwright: Any, address: str, gpu: str) -> Any:
+def opened(playwright: Any, address: str, gpu: GPU) -> Any:
     """Return a browser without a shader cache, on the page of this benchmark."""
     browser = playwright.chromium.launch(
         executable_path=shutil.which("chromium"),
-        args=FLAGS + GPUS[gpu],  # type: ignore[index]  checked by argparse
+        args=FLAGS + GPUS[gpu],
         env={**os.environ, "MESA_SHADER_CACHE_DISABLE": "true"},
     )
     page: Page = browser.new_page()
@@ -174,7 +174,7 @@ def opened(playwright: Any, address: str, gpu: str) -> Any:
     return browser
 
 
-def measure(address: str, name: str, gpu: str, rounds: int) -> dict[str, Any]:
+def measure(address: str, name: str, gpu: GPU, rounds: int) -> dict[str, Any]:
     """Return first predictions, medians and the largest difference by engine."""
     first = {}
     with sync_playwright() as playwright:
