@@ -22,6 +22,7 @@ from keramos.expr import Expr, call
 from keramos.expr import where as choose
 from keramos.graph import (
     Array,
+    Constant,
     Graph,
     Node,
     Operand,
@@ -30,6 +31,7 @@ from keramos.graph import (
     elementwise,
     literal,
 )
+from keramos.graph import constant as graph_constant
 from keramos.primitives import (
     Concat,
     Contract,
@@ -175,12 +177,17 @@ def constant(array: Array | float | list[object]) -> Value:
 
 def zeros(shape: Sequence[int]) -> Value:
     """Return float32 zeros."""
-    return literal(np.zeros(tuple(shape), np.float32))
+    return _made(Spec(tuple(shape)), lambda: np.zeros(tuple(shape), np.float32))
 
 
 def arange(stop: int) -> Value:
     """Return the int32 numbers 0 to *stop* - 1."""
-    return literal(np.arange(stop, dtype=np.int32))
+    return _made(Spec((stop,), "int32"), lambda: np.arange(stop, dtype=np.int32))
+
+
+def _made(spec: Spec, load: Callable[[], Array]) -> Value:
+    """Return a constant that is made when it is asked for."""
+    return graph_constant(Constant(spec, load), name="")
 
 
 def cast(x: Value, dtype: DType) -> Value:

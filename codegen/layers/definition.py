@@ -32,6 +32,8 @@ _HARMLESS = frozenset(
     | {"allowed_dtypes", "type_spec", "optional", "cache", "bias_regularizer"}
     | {"registered_name", "module", "_input_dtype", "compile_config", "class_name"}
 )
+# No array that a layer's options ask for needs to be longer.
+LARGEST_SIZE = 2**26
 _HARMLESS_ENDINGS = ("_initializer", "_regularizer", "_constraint", "_dropout")
 
 
@@ -116,9 +118,9 @@ class Definition:
     def positive(self, name: str, default: int) -> int:
         """Return a whole number from 1."""
         value = self.integer(name, default)
-        if value >= 1:
+        if 1 <= value <= LARGEST_SIZE:
             return value
-        self._wrong(name, value, "a number from 1")
+        self._wrong(name, value, f"a number from 1 to {LARGEST_SIZE}")
         return max(default, 1)
 
     def number(self, name: str, default: float) -> float:
@@ -166,11 +168,11 @@ class Definition:
     ) -> tuple[int, ...]:
         """Return *rank* whole numbers from *low*; a single one stands for all."""
         value = self.option(name, default)
-        items = value if isinstance(value, list | tuple) else [value] * rank
-        if len(items) == rank and all(_is_whole(v) and v >= low for v in items):
-            return tuple(int(v) for v in items)
-        if len(items) == 1 and rank > 1 and _is_whole(items[0]) and items[0] >= low:
-            return (int(items[0]),) * rank
+        items = value if isinstance(value, list | tuple) else [value]
+        if all(_is_whole(v) and low <= v <= LARGEST_SIZE for v in items):
+            sizes = tuple(int(v) for v in items)
+            if len(sizes) in (1, rank):
+                return sizes * (rank // len(sizes))
         count = "a whole number" if rank == 1 else f"{rank} whole numbers"
         self._wrong(name, value, f"{count} from {low}")
         return (max(default or 0, low),) * rank

@@ -127,7 +127,7 @@ class Model(Layer):
                 outputs = each(*args, **kwargs)
         except CompileError as error:
             problems.extend(error.problems)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, MemoryError) as error:
             shapes = " and ".join(
                 shape_text(leaf.value)
                 for leaf in leaves((args, kwargs))

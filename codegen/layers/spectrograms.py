@@ -12,10 +12,11 @@ import numpy as np
 from keramos import ops
 from keramos.errors import quoted
 from keramos.expr import Expr, call, where
-from keramos.graph import Array, Value, elementwise
+from keramos.graph import Array, Constant, Value, constant, elementwise
 from keramos.layers.definition import Definition
 from keramos.layers.layer import Layer, channels_first, channels_last, shape_text
 from keramos.layers.registry import layer
+from keramos.primitives import Spec
 
 SMALLEST = 1e-7  # keras.config.epsilon()
 STFT_MODES = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
@@ -143,9 +144,10 @@ class MelSpectrogram(Layer):
         padded = ops.concatenate(
             [inputs[half:0:-1], inputs, inputs[-2 : -half - 2 : -1]], 0
         )
+        kernels = (self.size, 1, 2 * (self.size // 2 + 1))
         frames = ops.conv(
             ops.expand_dims(padded, -1),
-            ops.constant(self._kernels()),
+            constant(Constant(Spec(kernels), self._kernels), name=""),
             strides=self.stride,
         )
         real, imaginary = ops.split(frames, 2)
