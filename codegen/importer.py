@@ -237,6 +237,18 @@ def _input(model: Model, name: str, pinned: Shape | None) -> Value:
                 )
             )
         shape = tuple(pinned)
+    if source.config.get("dtype") == "string":
+        problems.append(
+            Problem(place, "takes strings", "turn text into numbers before the model")
+        )
+    if source.config.get("ragged"):
+        problems.append(
+            Problem(
+                place,
+                "takes ragged tensors, whose samples differ in length",
+                "pad the samples, and mask what was added",
+            )
+        )
     return Value(Spec(shape, _input_dtype(model, source)), name=name)
 
 

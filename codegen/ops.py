@@ -177,17 +177,21 @@ def constant(array: Array | float | list[object]) -> Value:
 
 def zeros(shape: Sequence[int]) -> Value:
     """Return float32 zeros."""
-    return _made(Spec(tuple(shape)), lambda: np.zeros(tuple(shape), np.float32))
+    return _made(
+        "zeros", Spec(tuple(shape)), lambda: np.zeros(tuple(shape), np.float32)
+    )
 
 
 def arange(stop: int) -> Value:
     """Return the int32 numbers 0 to *stop* - 1."""
-    return _made(Spec((stop,), "int32"), lambda: np.arange(stop, dtype=np.int32))
+    return _made(
+        "arange", Spec((stop,), "int32"), lambda: np.arange(stop, dtype=np.int32)
+    )
 
 
-def _made(spec: Spec, load: Callable[[], Array]) -> Value:
-    """Return a constant that is made when it is asked for."""
-    return graph_constant(Constant(spec, load), name="")
+def _made(recipe: str, spec: Spec, load: Callable[[], Array]) -> Value:
+    """Return a constant that is made when it is asked for, alike for a recipe."""
+    return graph_constant(Constant(spec, load, recipe=(recipe,)), name="")
 
 
 def cast(x: Value, dtype: DType) -> Value:

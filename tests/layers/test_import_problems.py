@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,36 @@ def test_a_shape_that_contradicts_the_model_is_a_problem() -> None:
         "digits.h5: layer 'x' (InputLayer): its shape is (None, 8, 8, 3), which "
         "--input-shape can't make (None, 8, 9, 3)"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        (
+            {"dtype": "string"},
+            "takes strings (turn text into numbers before the model)",
+        ),
+        (
+            {"ragged": True},
+            (
+                "takes ragged tensors, whose samples differ in length (pad the "
+                "samples, and mask what was added)"
+            ),
+        ),
+    ],
+)
+def test_inputs_that_arent_arrays_are_a_problem(
+    option: Mapping[str, Any], line: str
+) -> None:
+    file = file_of(("Flatten", {}))
+    first, *rest = file.model.layers
+    changed = replace(first, config={**first.config, **option})
+    model = replace(file.model, layers=(changed, *rest))
+
+    with pytest.raises(CompileError) as caught:
+        import_model(replace(file, model=model))
+
+    assert str(caught.value) == f"digits.h5: layer 'x' (InputLayer): {line}"
 
 
 @pytest.mark.parametrize(

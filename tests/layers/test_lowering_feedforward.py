@@ -396,3 +396,15 @@ def test_joints_and_products_agree_with_keras(
     layer: Any, shapes: list[tuple[int | None, ...]]  # noqa: ANN401
 ) -> None:
     assert disagreement(model_of(layer, *shapes)) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("policy", "tolerance"),
+    [("float64", TOLERANCE), ("mixed_float16", 4e-3), ("mixed_bfloat16", 4e-2)],
+)
+def test_other_precisions_are_computed_in_float32(
+    policy: str, tolerance: float
+) -> None:
+    model = model_of(layers.Conv2D(4, 3, activation="relu", dtype=policy), (6, 5, 3))
+
+    assert disagreement(model) < tolerance
