@@ -12,8 +12,9 @@ BOOLEANS = st.booleans()
 SEEDS = st.integers(0, 99)
 MULTIPLIERS = st.integers(1, 3)
 
-# Building a Keras model takes a tenth of a second: some properties get fewer.
-FEWER = settings(max_examples=max(settings.default.max_examples // 3, 1))  # type: ignore[union-attr]
+# Building a Keras model takes a tenth of a second: properties get fewer examples.
+HALF = settings(max_examples=max(settings.default.max_examples // 2, 1))  # type: ignore[union-attr]
+FEWER = settings(max_examples=max(settings.default.max_examples // 4, 1))  # type: ignore[union-attr]
 
 ACTIVATIONS = (
     "celu",

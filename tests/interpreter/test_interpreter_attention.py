@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interpreter.live_models import assert_agrees, noise
-from interpreter.option_strategies import BOOLEANS, FEWER
+from interpreter.option_strategies import BOOLEANS, FEWER, HALF
 from keras import layers
 
 Options = dict[str, Any]
@@ -44,6 +44,7 @@ def check(
     assert_agrees(keras.Model(inputs, outputs), *arrays)
 
 
+@HALF
 @given(
     options=st.sampled_from(
         [

@@ -12,6 +12,7 @@ from interpreter.option_strategies import (
     DATA_FORMATS,
     FEW_ACTIVATIONS,
     FEWER,
+    HALF,
     MULTIPLIERS,
     SEEDS,
     image_shape,
@@ -43,6 +44,7 @@ def check(layer: layers.Layer, rank: int, channels: int, seed: int) -> None:
     assert_agrees(through_layer(layer, shape), noise((2, *shape), seed), seed=seed)
 
 
+@HALF
 @given(st.data(), st.integers(1, 3), MULTIPLIERS, SEEDS)
 def test_conv_agrees_with_keras(
     data: st.DataObject, rank: int, groups: int, seed: int
@@ -83,6 +85,7 @@ def test_separable_conv_agrees_with_keras(
     check(layer, rank, 3, seed)
 
 
+@HALF
 @given(st.data(), st.integers(1, 3), SEEDS)
 def test_transposed_conv_agrees_with_keras(
     data: st.DataObject, rank: int, seed: int

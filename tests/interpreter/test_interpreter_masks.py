@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import jax
 import keras
 import numpy as np
 import pytest
@@ -12,6 +13,13 @@ from keras import layers
 
 SHAPE = (6, 4)
 STEPS = np.array([[1, 2, 0, 0, 0], [0, 0, 3, 4, 5], [0, 0, 0, 0, 0]])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _uncompiled_loops() -> Iterator[None]:
+    """Let JAX run loops step by step: that costs less than their compilation."""
+    with jax.disable_jit():
+        yield
 
 
 def gapped(seed: int, *steps: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from interpreter.option_strategies import (
     BOOLEANS,
     DATA_FORMATS,
     FEWER,
+    HALF,
     image_shape,
     sizes,
 )
@@ -20,6 +21,7 @@ from keramos.runtime_min.interpreter import LAYERS
 RANKS = st.integers(1, 3)
 
 
+@HALF
 @given(st.data(), st.sampled_from(["Max", "Average"]), RANKS, DATA_FORMATS)
 def test_pooling_agrees_with_keras(
     data: st.DataObject, kind: str, rank: int, data_format: str

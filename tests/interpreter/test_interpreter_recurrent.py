@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import jax
 import keras
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from interpreter.live_models import (
     noise,
     through_layer,
 )
-from interpreter.option_strategies import BOOLEANS, DATA_FORMATS, FEWER, SEEDS
+from interpreter.option_strategies import BOOLEANS, DATA_FORMATS, FEWER, HALF, SEEDS
 from keras import layers
 
 from keramos.runtime_min.interpreter import Interpreter
@@ -36,6 +38,13 @@ LOOP_OPTIONS = st.fixed_dictionaries(
     }
 )
 CELLS = st.sampled_from(["SimpleRNN", "LSTM", "GRU", "GRU before"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _uncompiled_loops() -> Iterator[None]:
+    """Let JAX run loops step by step: that costs less than their compilation."""
+    with jax.disable_jit():
+        yield
 
 
 def recurrent(kind: str, options: Options) -> keras.Layer:
@@ -63,6 +72,7 @@ def masked_model(layer: keras.Layer, states: int = 0) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
+@HALF
 @given(kind=CELLS, options=LOOP_OPTIONS, seed=SEEDS)
 def test_recurrent_layer_agrees_with_keras_on_masked_steps(
     kind: str, options: Options, seed: int
