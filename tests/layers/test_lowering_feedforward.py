@@ -398,6 +398,8 @@ def test_joints_and_products_agree_with_keras(
     assert disagreement(model_of(layer, *shapes)) < TOLERANCE
 
 
+# jax has float64 by a switch only.
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")
 @pytest.mark.parametrize(
     ("policy", "tolerance"),
     [("float64", TOLERANCE), ("mixed_float16", 4e-3), ("mixed_bfloat16", 4e-2)],
