@@ -73,7 +73,8 @@ class Layer:
     def __call__(self, *args: Structure, **kwargs: Structure) -> Structure:
         """Return the outputs, Values in the structure that the layer gives them."""
         given = self.bind(args, kwargs)
-        masks = _automatic_masks(given, inspect.signature(self.call).parameters)
+        parameters = inspect.signature(self.call).parameters
+        masks = _automatic_masks(given, parameters, generation=self.generation)
         arrays = {
             name: map_structure(self._convert, item) for name, item in given.items()
         }
@@ -136,17 +137,21 @@ def _holds_tensors(item: Structure) -> bool:
 
 
 def _automatic_masks(
-    given: Mapping[str, Structure], parameters: Mapping[str, inspect.Parameter]
+    given: Mapping[str, Structure],
+    parameters: Mapping[str, inspect.Parameter],
+    *,
+    generation: int,
 ) -> dict[str, Structure]:
     """Return the mask arguments that Keras fills in from the inputs' own masks.
 
     One tensor argument: ``mask``. Several: ``<argument>_mask`` for each. A call with
-    a second tensor argument (an RNN's initial state) therefore sees no mask at all.
+    a second tensor argument (an RNN's initial state) therefore sees no mask at all in
+    Keras 3; in Keras 2, ``mask`` is that of the first argument whatever follows.
     """
     tensors = {name: item for name, item in given.items() if _holds_tensors(item)}
     wanted = (
         {"mask": next(iter(tensors.values()))}
-        if len(tensors) == 1
+        if len(tensors) == 1 or (generation < 3 and "mask" in parameters)
         else {f"{name}_mask": item for name, item in tensors.items()}
     )
     return {

@@ -217,3 +217,34 @@ def test_sum_counts_a_step_that_all_inputs_count_or_any_does(
     mean = Interpreter(replace(file, model=model)).predict(a, b)
 
     assert mean.tolist() == [[(a + b)[0, steps].mean()]]
+
+
+@pytest.mark.parametrize(("version", "sees_mask"), [("2.15.0", True), ("3.0.0", False)])
+def test_rnn_with_an_initial_state_sees_its_mask_in_keras_2_only(
+    version: str, *, sees_mask: bool
+) -> None:
+    weights = (noise((1, 3), 1), noise((3, 3), 2), noise((3,), 3))
+    file = hand_built_file(
+        "SimpleRNN", {"units": 3}, (1,), keras_version=version, weights=weights
+    )
+    state = Call((Ref("masked", 0, 0),), {"initial_state": [Ref("h", 0, 0)]})
+    tested = replace(file.model.layers[1], calls=(state,))
+    model = ModelConfig(
+        "Functional",
+        "model",
+        (
+            called("InputLayer", "x", batch_shape=[None, 3, 1]),
+            called("InputLayer", "h", batch_shape=[None, 3]),
+            called("Masking", "masked", "x"),
+            tested,
+        ),
+        [Ref("x", 0, 0), Ref("h", 0, 0)],
+        Ref("tested", 0, 0),
+    )
+    interpreter = Interpreter(replace(file, model=model))
+    x, h = np.array([[[1.0], [0.0], [0.0]]]), noise((1, 3), 4)
+
+    with_gap = interpreter.predict(x, h)
+    once = np.tanh(x[:, 0] @ weights[0] + weights[2] + h @ weights[1])
+
+    assert np.allclose(with_gap, once, atol=1e-6) == sees_mask
