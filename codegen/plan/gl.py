@@ -663,7 +663,7 @@ class _Builder:
 
         Nodes that give the next *states* write them where they belong.
         """
-        prepared = prepare(body, batch=self.batch)
+        prepared = prepare(body)
         for y, state in zip(prepared.graph.outputs, states, strict=False):
             if y.node is not None and _has_stage(y.node):
                 self.targets.setdefault(y.node, state)

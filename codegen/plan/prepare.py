@@ -49,11 +49,12 @@ class Prepared:
     results: Mapping[Node, tuple[Value, ...]]
 
 
-def prepare(graph: Graph, *, batch: int = 1) -> Prepared:
+def prepare(graph: Graph, *, batch: int | None = None) -> Prepared:
     """Return *graph* with the primitives in the forms above.
 
     Long sums with few results are cut in pieces, so that there is work for a whole
-    device; how few depends on the *batch*.
+    device; how few depends on the *batch*. Without one nothing is cut: in a loop the
+    draws that add the pieces up cost more than they save.
     """
     results: dict[Node, tuple[Value, ...]] = {}
 
@@ -78,10 +79,11 @@ def _computed(value: Value) -> Value:
     return Node(Map(_IDENTITY, value.dtype), (value,), (value.spec,)).results()[0]
 
 
-def _visit(node: Node, batch: int) -> tuple[Value, ...] | None:
+def _visit(node: Node, batch: int | None) -> tuple[Value, ...] | None:
     match node.primitive:
         case Contract() as contract:
-            return _cut(node, contract, batch) or _contract(node, contract)
+            cut = None if batch is None else _cut(node, contract, batch)
+            return cut or _contract(node, contract)
         case Reduce() as reduce:
             return _reduce(node, reduce)
         case Softmax(axis) as softmax if _merged(node, (axis,)):
