@@ -12,7 +12,15 @@ from collections.abc import Mapping, Sequence
 from keramos import shaders
 from keramos.expr import GLSL, Expr, render
 from keramos.plan.gl import Stage, Tensor
-from keramos.plan.layout import AXIS_NAMES, LANES, Digit, Layout, blocks, canonical
+from keramos.plan.layout import (
+    AXIS_NAMES,
+    CANONICAL_RANK,
+    LANES,
+    Digit,
+    Layout,
+    blocks,
+    canonical,
+)
 from keramos.primitives import (
     Concat,
     Contract,
@@ -475,8 +483,8 @@ def _pair(shape: Shape, axes: Sequence[str]) -> list[tuple[int | None, str]]:
 def _axes(shape: Shape, outer: tuple[str, str, str], last: str) -> list[str]:
     """Return an index per axis of *shape* from the canonical ones."""
     d, h, w = outer
-    if len(shape) <= 4:  # noqa: PLR2004
-        return [d, h, w, last][4 - len(shape) :]
+    if len(shape) <= CANONICAL_RANK:
+        return [d, h, w, last][CANONICAL_RANK - len(shape) :]
     leading = [size or 1 for size in shape[:-3]]
     axes = []
     for k, size in enumerate(leading):
