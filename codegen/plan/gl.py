@@ -572,8 +572,11 @@ class _Builder:
             return None
         if isinstance(node.primitive, Reshape):
             source = self.source(node.inputs[0])
+            # A part's layout is that of the texture, which has another shape.
+            if not source.is_whole:
+                return None
             layout = reinterpret(source.layout, node.specs[0].shape)
-            if layout is None or not source.is_whole:
+            if layout is None:
                 return None
             return Tensor(node.specs[0].shape, layout, source.home)
         if isinstance(node.primitive, Slice):
