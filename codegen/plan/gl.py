@@ -81,15 +81,16 @@ class Tensor:
 
     *home* numbers the storage: views of one tensor share it, and constants have homes
     of their own. *batched* is whether the batch is one of the layout's axes. *offset*
-    is added to the indexes ``(n, d, h, w, b)``: a slice is a view. A step of a sequence
-    is a view too: *moment* is the axis to which the number of the step is added, times
-    *pace*.
+    is added to the indexes ``(n, d, h, w, b)``: a slice is a view, and *is_part* marks
+    it, since it may begin at 0. A step of a sequence is a view too: *moment* is the
+    axis to which the number of the step is added, times *pace*.
     """
 
     shape: Shape
     layout: Layout
     home: int
     batched: bool = True
+    is_part: bool = False
     offset: tuple[int, ...] = NO_OFFSET
     moment: int | None = None
     pace: int = 1
@@ -97,7 +98,7 @@ class Tensor:
     @property
     def is_whole(self) -> bool:
         """Return whether the tensor is all that its layout describes."""
-        return self.offset == NO_OFFSET and self.moment is None
+        return not self.is_part and self.moment is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -407,7 +408,8 @@ def _sliced(source: Tensor, node: Node, primitive: Slice) -> Tensor | None:
             offset[B] += start // LANES
         else:
             offset[D + axis - rank + CANONICAL_RANK] += start
-    return replace(source, shape=out, offset=tuple(offset))
+    part = source.is_part or out != shape
+    return replace(source, shape=out, offset=tuple(offset), is_part=part)
 
 
 class _Builder:

@@ -95,6 +95,18 @@ def test_a_batch_of_none_gives_empty_outputs(tmp_path: Path) -> None:
     assert y.shape == (0, 3)
 
 
+@pytest.mark.parametrize("step", [0, 1, 5])
+def test_a_step_of_a_computed_sequence_is_read(step: int, tmp_path: Path) -> None:
+    x = Value(Spec((6, 5)), name="x")
+    (y,) = apply(Map(operand(0) * 2), x)
+    graph = Graph((x,), (y[step] + 1,), ("y",))
+    array = np.arange(60, dtype=np.float32).reshape(2, 6, 5)
+
+    (found,), _ = run(graph, [array], tmp_path, limits=Limits(), batch=1)
+
+    assert np.array_equal(found, array[:, step] * 2 + 1)
+
+
 def _doubling() -> Graph:
     x = Value(Spec((3,)), name="x")
     return Graph((x,), apply(Map(operand(0) * 2), x), ("y",))
