@@ -24,6 +24,7 @@ from keramos.runtime_min.interpreter.model import (
     pick,
 )
 from keramos.runtime_min.interpreter.operation import Operation, is_operation
+from keramos.runtime_min.interpreter.refused import NO_CUSTOM_LAYERS
 from keramos.runtime_min.interpreter.registry import LAYERS
 from keramos.runtime_min.interpreter.structure import leaves
 from keramos.source.file import KerasFile
@@ -228,9 +229,7 @@ def _built(
         if is_operation(definition):
             return Operation(definition)
         if name not in LAYERS:
-            raise definition.refusal(
-                "this layer is unknown", "pass --custom FILE.py that defines it"
-            )
+            raise definition.refusal("this layer is unknown", NO_CUSTOM_LAYERS)
         layer = LAYERS[name](definition)
         definition.finish()
         return layer

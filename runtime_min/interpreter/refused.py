@@ -4,6 +4,12 @@ from keramos.runtime_min.interpreter.definition import Definition
 from keramos.runtime_min.interpreter.layer import Layer
 from keramos.runtime_min.interpreter.registry import layer
 
+# What to do instead of interpreting a model with such a layer.
+NO_CUSTOM_LAYERS = (
+    "the interpreter doesn't know custom layers; compile the model with --custom, and "
+    "`keramos verify PACKAGE` compares the package with its recorded sample"
+)
+
 
 @layer("Lambda")
 class Lambda(Layer):
@@ -13,7 +19,7 @@ class Lambda(Layer):
         """Refuse."""
         raise definition.refusal(
             "holds Python bytecode, which is never executed",
-            "pass --custom FILE.py that defines it",
+            NO_CUSTOM_LAYERS,
         )
 
 
@@ -25,7 +31,7 @@ class Foreign(Layer):
         """Refuse."""
         raise definition.refusal(
             "wraps a program of another framework, which isn't in the file",
-            "pass --custom FILE.py that defines it",
+            NO_CUSTOM_LAYERS,
         )
 
 

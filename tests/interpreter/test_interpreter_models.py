@@ -269,7 +269,9 @@ def test_everything_that_cannot_be_run_is_listed_at_once() -> None:
     assert str(caught.value).splitlines() == [
         (
             "live.keras: layer 'doubled' (Lambda): holds Python bytecode, which is "
-            "never executed (pass --custom FILE.py that defines it)"
+            "never executed (the interpreter doesn't know custom layers; compile the "
+            "model with --custom, and `keramos verify PACKAGE` compares the package "
+            "with its recorded sample)"
         ),
         "live.keras: layer 'last' (Dense): units is 'many', not a whole number above 0",
     ]
@@ -310,7 +312,11 @@ def test_everything_that_cannot_be_run_is_listed_at_once() -> None:
             "TCN",
             {},
             [],
-            "this layer is unknown (pass --custom FILE.py that defines it)",
+            (
+                "this layer is unknown (the interpreter doesn't know custom layers; "
+                "compile the model with --custom, and `keramos verify PACKAGE` "
+                "compares the package with its recorded sample)"
+            ),
         ),
     ],
 )
