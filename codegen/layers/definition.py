@@ -7,6 +7,7 @@ nobody has read at the end, and that could matter, are problems too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,9 @@ from keramos.primitives import DType, Spec
 from keramos.source import KerasFile, Tensor
 
 Activation = Callable[[Value], Value]
+
+# The first release that TensorFlow and Keras had in common.
+FIRST_UNIFIED = (2, 4)
 
 # Options that say how a layer was trained, made or scheduled; nothing of what it
 # computes from its weights.
@@ -87,6 +91,13 @@ class Definition:
     def generation(self) -> int:
         """Return the major version of the Keras that wrote the file."""
         return self.session.file.generation
+
+    @property
+    def is_tf_keras(self) -> bool:
+        """Return whether TensorFlow's Keras, or a later one, wrote the file."""
+        version = self.session.file.keras_version
+        release = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+        return release >= FIRST_UNIFIED or version.endswith("-tf")
 
     def note(self, problem: str, hint: str = "") -> None:
         """Add a problem of this layer, and go on."""

@@ -25,6 +25,10 @@ class Masked:
     mask: Value | None = None
 
 
+# Until Keras 2 a layer took the mask of its first argument alone.
+MASKS_NAMED_SINCE = 3
+
+
 class Layer:
     """One layer of a model."""
 
@@ -73,7 +77,13 @@ class Layer:
             for name, parameter in signature.parameters.items()
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         }
-        masks = {} if variadic else _automatic_masks(given, signature.parameters)
+        masks = (
+            {}
+            if variadic
+            else _automatic_masks(
+                given, signature.parameters, generation=self.definition.generation
+            )
+        )
         plain = {name: mapped(self._value, item) for name, item in given.items()}
         first = next(iter(given.values()), None)
         previous = plain.get("mask", stated)
@@ -122,17 +132,22 @@ def _holds_tensors(item: Structure) -> bool:
 
 
 def _automatic_masks(
-    given: Mapping[str, Structure], parameters: Mapping[str, inspect.Parameter]
+    given: Mapping[str, Structure],
+    parameters: Mapping[str, inspect.Parameter],
+    *,
+    generation: int,
 ) -> dict[str, Structure]:
     """Return the mask arguments that Keras fills in from the inputs' own masks.
 
     One tensor argument: ``mask``. Several: ``<argument>_mask`` for each, so that a call
-    with a second tensor (an RNN's initial state) sees no mask at all.
+    with a second tensor (an RNN's initial state) sees no mask at all in Keras 3; in
+    Keras 2, ``mask`` is that of the first argument whatever follows.
     """
     tensors = {name: item for name, item in given.items() if _holds_tensors(item)}
     wanted = (
-        {"mask": next(iter(tensors.values()))}
+        {"mask": next(iter(tensors.values()), None)}
         if len(tensors) == 1
+        or (generation < MASKS_NAMED_SINCE and "mask" in parameters)
         else {f"{name}_mask": item for name, item in tensors.items()}
     )
     return {

@@ -15,6 +15,8 @@ from keramos.layers.definition import Definition
 from keramos.layers.layer import Layer, shape_text, without_batch
 from keramos.layers.registry import layer
 
+AXES_SORTED_SINCE = 3
+
 
 class Normalizing(Layer):
     """What the layers with axes and an epsilon have in common."""
@@ -31,6 +33,15 @@ class Normalizing(Layer):
         """Return the axes without the batch, in order."""
         return sorted(without_batch(axis, x, self.definition) for axis in self.axes)
 
+    def stored_axes(self) -> Sequence[int]:
+        """Return the axes in the order that weights are stored in.
+
+        Keras 3 sorts them as they were written, -1 before 1; Keras 2 doesn't sort.
+        Neither transposes its weights: they are only reshaped.
+        """
+        is_sorted = self.definition.generation >= AXES_SORTED_SINCE
+        return sorted(self.axes) if is_sorted else self.axes
+
     def parameter(self, name: str, x: Value, axes: Sequence[int]) -> Value:
         """Return a weight with the lengths of *axes*, ready to broadcast to x."""
         if any(x.shape[a] is None for a in axes):
@@ -38,7 +49,8 @@ class Normalizing(Layer):
                 f"its input of shape {shape_text(x)} has axes of unknown length",
                 "give them with --input-shape",
             )
-        weight = self.definition.weight(name, [x.shape[a] for a in axes])
+        stored = (without_batch(a, x, self.definition) for a in self.stored_axes())
+        weight = self.definition.weight(name, [x.shape[a] for a in stored])
         if list(axes) == [len(x.shape) - 1]:
             return weight
         return ops.reshape(

@@ -285,6 +285,14 @@ class Recurrence(Layer):
         forgets = self.unrolled and self.definition.generation >= THREE
         return self.zero_output_for_mask and not forgets
 
+    @property
+    def repeats(self) -> bool:
+        """Return whether masked steps repeat what came out last, zeros at first.
+
+        So it is in the Keras 2 of TensorFlow; others take the first state.
+        """
+        return self.definition.generation < THREE and self.definition.is_tf_keras
+
     def call(
         self,
         sequences: Structure,
@@ -337,7 +345,7 @@ class Recurrence(Layer):
             mask is not None
             and stated
             and not self.zeroes
-            and (self.unrolled or self.definition.generation < THREE)
+            and (self.unrolled or self.repeats)
         )
 
         def step(*given: Value) -> tuple[Sequence[Value], Sequence[Value]]:

@@ -9,7 +9,7 @@ from keramos import ops
 from keramos.graph import Value
 from keramos.layers.definition import Definition
 from keramos.layers.layer import Layer, Masked
-from keramos.layers.recurrent import THREE, Recurrence
+from keramos.layers.recurrent import Recurrence
 from keramos.layers.registry import layer
 from keramos.layers.structure import Structure, leaves
 
@@ -71,13 +71,9 @@ class Bidirectional(Layer):
             self.mode = definition.choice("merge_mode", MODES, "concat")
         self.forward = self._recurrent("forward_layer", inner)
         self.backward = self._recurrent("backward_layer", other or _reversed(inner))
-        version = definition.session.file.keras_version
         # Keras without TensorFlow (until 2.3) let masked outputs be.
-        zeroes = definition.generation >= THREE or (
-            "-tf" in version or tuple(version.split(".")[:2]) >= ("2", "4")
-        )
-        for each in (self.forward, self.backward):
-            if zeroes:
+        if definition.is_tf_keras:
+            for each in (self.forward, self.backward):
                 each.zero_output_for_mask = each.return_sequences
 
     def _recurrent(self, attribute: str, serialized: object) -> Recurrence:

@@ -150,7 +150,7 @@ def _automatic_masks(
     """
     tensors = {name: item for name, item in given.items() if _holds_tensors(item)}
     wanted = (
-        {"mask": next(iter(tensors.values()))}
+        {"mask": next(iter(tensors.values()), None)}
         if len(tensors) == 1 or (generation < 3 and "mask" in parameters)
         else {f"{name}_mask": item for name, item in tensors.items()}
     )

@@ -114,12 +114,13 @@ class Recurrent(Layer):
 
         Keras 3 takes the previous output from the states; tf.keras, and every
         unrolled loop, repeat what came out last, and begin with zeros; the Keras 2
-        that wasn't part of TensorFlow takes the first state.
+        that wasn't part of TensorFlow takes the first state. Zeros on demand are
+        what only the unrolled loop of Keras 3 forgets.
         """
+        if self.zero_output_for_mask and not (self.unroll and self.generation >= 3):
+            return np.zeros_like(y)
         if self.unroll or (self.generation < 3 and self.definition.is_tf_keras):
             return outputs[-1] if outputs else np.zeros_like(y)
-        if self.zero_output_for_mask:
-            return np.zeros_like(y)
         return self.cell.output_state(states)
 
     def compute_mask(self, inputs: Any, mask: Structure) -> Structure:
