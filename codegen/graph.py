@@ -101,6 +101,11 @@ class Value:
         """Return the element type."""
         return self.spec.dtype
 
+    @property
+    def key(self) -> ValueKey:
+        """Return what identifies the value: results exist as several objects."""
+        return self if self.node is None else (self.node, self.index)
+
     def __add__(self, other: Operand) -> Value:
         """Return the sum."""
         return elementwise("add", self, other)
@@ -385,6 +390,8 @@ def literal(array: Array, *, name: str = "") -> Value:
 _SMALL = 64
 
 
+# A value among others: an input or a constant itself, a result by node and index.
+ValueKey = Value | tuple[Node, int]
 Visitor = Callable[[Node, tuple[Value, ...]], "tuple[Value, ...] | None"]
 
 
@@ -479,7 +486,7 @@ class Graph:
 
     def verify(self) -> None:
         """Raise ValueError where the graph isn't sound: then a pass is wrong."""
-        seen: set[Value | tuple[Node, int]] = set(self.inputs)
+        seen: set[ValueKey] = set(self.inputs)
         if len(self.outputs) != len(self.output_names):
             raise ValueError("outputs and their names differ in number")
         for node in self.nodes:
@@ -500,11 +507,10 @@ class Graph:
 
     def __str__(self) -> str:
         """Return one line per node: the golden text of tests."""
-        names: dict[Value | tuple[Node, int], str] = {}
+        names: dict[ValueKey, str] = {}
 
         def name(x: Value) -> str:
-            key = x if x.node is None else (x.node, x.index)
-            return names.get(key) or f"{x.name or 'constant'}:{x.spec}"
+            return names.get(x.key) or f"{x.name or 'constant'}:{x.spec}"
 
         for x in self.inputs:
             names[x] = x.name
@@ -541,10 +547,10 @@ def _ordered(outputs: Sequence[Value]) -> tuple[Node, ...]:
     return tuple(done)
 
 
-def _check_source(x: Value, seen: set[Value | tuple[Node, int]]) -> None:
+def _check_source(x: Value, seen: set[ValueKey]) -> None:
     if x.constant is not None:
         return
-    if (x if x.node is None else (x.node, x.index)) not in seen:
+    if x.key not in seen:
         raise ValueError(f"{x.name or x.spec} is read before it is given")
     if x.node is not None and x.spec != x.node.specs[x.index]:
         raise ValueError(

@@ -27,6 +27,7 @@ from keramos.graph import (
     Node,
     Operand,
     Value,
+    ValueKey,
     apply,
     elementwise,
     literal,
@@ -1167,13 +1168,12 @@ def _closed(
     for node in open_graph.nodes:
         if any(x in inputs or x.node in inner for x in node.inputs):
             inner.add(node)
-    parameters: dict[Value | tuple[Node, int], tuple[Value, Value]] = {}
+    parameters: dict[ValueKey, tuple[Value, Value]] = {}
 
     def parameter(x: Value) -> Value:
-        key = x if x.node is None else (x.node, x.index)
-        if key not in parameters:
-            parameters[key] = (Value(x.spec, name=x.name or "invariant"), x)
-        return parameters[key][0]
+        if x.key not in parameters:
+            parameters[x.key] = (Value(x.spec, name=x.name or "invariant"), x)
+        return parameters[x.key][0]
 
     renewed: dict[tuple[Node, int], Value] = {}
 

@@ -75,16 +75,16 @@ def _stored(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[Value, 
     A constant that is another one reshaped goes by the other's name.
     """
     by_content = {_content(value): name for value, name in names.items()}
-    result: dict[Value, str] = {}
+    values = [value for gl in plans for value in _values(gl)]
+    extra: dict[object, Value] = {}
+    for value in values:
+        if _content(value) not in by_content:
+            extra.setdefault(_content(value), value)
     taken = list(names.values())
-    for value in (value for gl in plans for value in _values(gl)):
-        content = _content(value)
-        if content not in by_content:
-            label = identifier(f"{value.name or 'constant'}_gl")
-            by_content[content] = unique([*taken, label])[-1]
-            taken.append(by_content[content])
-        result[value] = by_content[content]
-    return result
+    labels = [identifier(f"{x.name or 'constant'}_gl") for x in extra.values()]
+    unused = unique([*taken, *labels])[len(taken) :]
+    by_content |= dict(zip(extra, unused, strict=True))
+    return {value: by_content[_content(value)] for value in values}
 
 
 def files(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[str, bytes]:
@@ -134,6 +134,11 @@ def _document(
 ) -> dict[str, Any]:
     users = {text: stage for stage, text in texts.items()}
     order = list(dict.fromkeys(texts.values()))
+    numbers = {text: number for number, text in enumerate(order)}
+    uniform = [stage for stage in gl.stages if stage.uniform is not None]
+    entries = {stage: _stage(gl, stage, numbers[text]) for stage, text in texts.items()}
+    for number, stage in enumerate(uniform):
+        entries[stage]["buffer"] = number
     return {
         "format": 1,
         "batch": gl.batch,
@@ -153,7 +158,7 @@ def _document(
             }
             for constant in gl.constants
         ],
-        "buffers": [_buffer(stage, names) for stage in _uniform_stages(gl)],
+        "buffers": [_buffer(stage, names) for stage in uniform],
         "inputs": [_port(gl, tensor) for tensor in gl.inputs],
         "outputs": [_port(gl, tensor) for tensor in gl.outputs],
         "programs": [
@@ -168,36 +173,23 @@ def _document(
             for text in order
         ],
         "steps": [
-            (
-                _loop(gl, step, texts, order)
-                if isinstance(step, Loop)
-                else _stage(gl, step, texts, order)
-            )
+            _loop(gl, step, entries) if isinstance(step, Loop) else entries[step]
             for step in gl.steps
         ],
     }
 
 
-def _stage(
-    gl: GlPlan, stage: Stage, texts: Mapping[Stage, str], order: Sequence[str]
-) -> dict[str, Any]:
+def _stage(gl: GlPlan, stage: Stage, program: int) -> dict[str, Any]:
     entry = {
         "name": stage.name,
-        "program": order.index(texts[stage]),
+        "program": program,
         "textures": [gl.texture(tensor) for tensor in stage.operands],
         "draws": [list(draw) for draw in stage.draws()],
         **_port(gl, stage.output),
     }
-    if stage.uniform is not None:
-        buffer = _uniform_stages(gl).index(stage)
-        entry["buffer"] = buffer
     if stage.origins:
         entry["origins"] = [list(origin) for origin in stage.origins]
     return entry
-
-
-def _uniform_stages(gl: GlPlan) -> list[Stage]:
-    return [stage for stage in gl.stages if stage.uniform is not None]
 
 
 def _buffer(stage: Stage, names: Mapping[Value, str]) -> dict[str, Any]:
@@ -211,7 +203,7 @@ def _buffer(stage: Stage, names: Mapping[Value, str]) -> dict[str, Any]:
     *window, depth, filters = (d or 0 for d in weights.value.shape)
     taps = math.prod(window)
     groups = len(stage.draws())
-    channels = 1 if weights.depthwise else weights.chunk_blocks * LANES
+    channels = weights.chunk_blocks * LANES
     split = [weights.taps, weights.chunks, channels, groups, stage.group, LANES]
     return {
         "tensor": names[weights.value],
@@ -230,14 +222,14 @@ def _buffer(stage: Stage, names: Mapping[Value, str]) -> dict[str, Any]:
 
 
 def _loop(
-    gl: GlPlan, loop: Loop, texts: Mapping[Stage, str], order: Sequence[str]
+    gl: GlPlan, loop: Loop, entries: Mapping[Stage, dict[str, Any]]
 ) -> dict[str, Any]:
     return {
         "name": loop.name,
         "steps": loop.steps,
         "reverse": loop.reverse,
         "states": [[gl.places[a], gl.places[b]] for a, b in loop.states],
-        "body": [_stage(gl, stage, texts, order) for stage in loop.body],
+        "body": [entries[stage] for stage in loop.body],
     }
 
 

@@ -55,7 +55,6 @@ OWN_MAIN = frozenset(
         "contract",
         "depthwise",
         "depthwise_rows",
-        "depthwise_uniform",
     }
 )
 # Families whose value() is written out for the stage, without a body of their own.

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keramos.emit.weights import Tensor, safetensors
-from keramos.graph import Graph, Value
-from keramos.plan.cpu import Key, key, result_name
+from keramos.graph import Graph, Value, ValueKey
+from keramos.plan.cpu import result_name
 from keramos.plan.names import stage_names
 from keramos.primitives import Shape, Spec
 from keramos.runtime_min.vendored.verification import digest
@@ -81,20 +81,20 @@ def emit_sample(graph: Graph, given: Sample) -> bytes:
     for x, array in zip(graph.inputs, given.inputs, strict=True):
         tensors[f"input.{x.name}"] = _tensor(array, x.spec)
     stages = stage_names(graph)
-    wanted = {key(y) for y in graph.outputs}
-    values: dict[Key, Array] = {}
+    wanted = {y.key for y in graph.outputs}
+    values: dict[ValueKey, Array] = {}
     for value, array in trace(graph, given.inputs):
         if value.node is not None:
             label = result_name(stages[value.node], value.index)
             numbers = digest(array)
             tensors[f"stage.{label}"] = _tensor(numbers, Spec(numbers.shape))
-        if key(value) in wanted:
-            values[key(value)] = array
+        if value.key in wanted:
+            values[value.key] = array
     n = len(given.inputs[0]) if given.inputs else 1
     for place, (name, y) in enumerate(
         zip(graph.output_names, graph.outputs, strict=True)
     ):
-        array = values[key(y)]
+        array = values[y.key]
         array = np.broadcast_to(array, (n, *array.shape[1:]))
         if given.outputs is not None:
             array = given.outputs[place]
@@ -113,7 +113,7 @@ def trace(graph: Graph, inputs: Sequence[Array]) -> Iterator[tuple[Value, Array]
 
     A value is forgotten behind its last reader.
     """
-    known: dict[Key, Array] = {}
+    known: dict[ValueKey, Array] = {}
     readers = _last_readers(graph)
     for x, array in zip(graph.inputs, inputs, strict=True):
         known[x] = array.astype(np.float64) if array.dtype == np.float32 else array
@@ -124,23 +124,23 @@ def trace(graph: Graph, inputs: Sequence[Array]) -> Iterator[tuple[Value, Array]
     for place, node in enumerate(graph.nodes):
         given = [_wide(x, known) for x in node.inputs]
         for y, array in zip(node.results(), node.evaluate(*given), strict=True):
-            known[key(y)] = array
-            if key(y) in readers:
+            known[y.key] = array
+            if y.key in readers:
                 yield y, array
         for x in node.inputs:
-            if readers[key(x)] == place:
-                known.pop(key(x), None)
+            if readers[x.key] == place:
+                known.pop(x.key, None)
 
 
-def _last_readers(graph: Graph) -> Mapping[Key, int]:
+def _last_readers(graph: Graph) -> Mapping[ValueKey, int]:
     readers = {
-        key(x): place for place, node in enumerate(graph.nodes) for x in node.inputs
+        x.key: place for place, node in enumerate(graph.nodes) for x in node.inputs
     }
-    return readers | {key(y): len(graph.nodes) for y in graph.outputs}
+    return readers | {y.key: len(graph.nodes) for y in graph.outputs}
 
 
-def _wide(x: Value, known: Mapping[Key, Array]) -> Array:
+def _wide(x: Value, known: Mapping[ValueKey, Array]) -> Array:
     if x.constant is None:
-        return known[key(x)]
+        return known[x.key]
     numbers = x.constant.array()[None]
     return numbers.astype(np.float64) if numbers.dtype == np.float32 else numbers

@@ -22,7 +22,7 @@ def key(x: Value) -> Key:
     """Return what is equal for values that are known to be equal."""
     if x.constant is not None:
         return x.constant.identity
-    return x if x.node is None else (x.node, x.index)
+    return x.key
 
 
 class Readers:

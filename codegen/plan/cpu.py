@@ -10,20 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from keramos.graph import Graph, Node, Value
+from keramos.graph import Graph, Node, Value, ValueKey
 from keramos.plan.names import constant_names, input_names, stage_names
 from keramos.primitives import DType, Reshape, Scan, Slice, Transpose
 from keramos.text import identifier
 
-Key = Value | tuple[Node, int]
-
 # A variable has one type.
 CHAINS: Mapping[DType, str] = {"float32": "x", "int32": "x_int32", "bool": "x_bool"}
-
-
-def key(value: Value) -> Key:
-    """Return what identifies *value*: results of a node exist as several objects."""
-    return value if value.node is None else (value.node, value.index)
 
 
 def result_name(stage: str, index: int) -> str:
@@ -63,9 +56,9 @@ class Plan:
     graph: Graph
     parameters: tuple[Value, ...]
     stages: tuple[Stage, ...]
-    variables: Mapping[Key, str]
+    variables: Mapping[ValueKey, str]
     constants: Mapping[Value, str]
-    fixed: frozenset[Key]
+    fixed: frozenset[ValueKey]
     unread: frozenset[Value]
     copied: frozenset[int]
 
@@ -106,7 +99,7 @@ def _plan(
     fixed = _fixed(graph, constants)
     chains = {dtype: local.take(text) for dtype, text in CHAINS.items()}
     readers = _readers(graph)
-    variables: dict[Key, str] = {
+    variables: dict[ValueKey, str] = {
         x: local.take(text) for x, text in input_names(graph).items()
     }
     planned = []
@@ -119,7 +112,7 @@ def _plan(
                 if len(used) == 1 and set(readers[node, index]) == {place + 1}
                 else local.take(f"after_{stages[node]}{suffix}")
             )
-        given = dict.fromkeys(key(x) for x in node.inputs if x.node is not None)
+        given = dict.fromkeys(x.key for x in node.inputs if x.node is not None)
         dead = [variables[x] for x in given if readers[x][-1] == place]
         planned.append(
             Stage(
@@ -145,23 +138,23 @@ def _plan(
     )
 
 
-def _fixed(graph: Graph, constants: frozenset[Value]) -> frozenset[Key]:
+def _fixed(graph: Graph, constants: frozenset[Value]) -> frozenset[ValueKey]:
     """Return the values that don't depend on the batch."""
-    fixed: set[Key] = {*constants, *graph.constants()}
+    fixed: set[ValueKey] = {*constants, *graph.constants()}
     for node in graph.nodes:
-        if all(key(x) in fixed for x in node.inputs):
+        if all(x.key in fixed for x in node.inputs):
             fixed.update((node, index) for index in range(len(node.specs)))
     return frozenset(fixed)
 
 
-def _readers(graph: Graph) -> dict[Key, list[int]]:
+def _readers(graph: Graph) -> dict[ValueKey, list[int]]:
     """Return the positions of the nodes that read each value; the caller's is last."""
-    readers: dict[Key, list[int]] = {}
+    readers: dict[ValueKey, list[int]] = {}
     for place, node in enumerate(graph.nodes):
         for x in node.inputs:
-            readers.setdefault(key(x), []).append(place)
+            readers.setdefault(x.key, []).append(place)
     for y in graph.outputs:
-        readers.setdefault(key(y), []).append(len(graph.nodes))
+        readers.setdefault(y.key, []).append(len(graph.nodes))
     return readers
 
 
@@ -170,7 +163,7 @@ def _body(
     used: Sequence[int],
     name: str,
     names: Names,
-    fixed: frozenset[Key],
+    fixed: frozenset[ValueKey],
 ) -> Plan | None:
     """Return the plan of the steps that a Scan repeats, None for other nodes."""
     scan = node.primitive
@@ -189,7 +182,7 @@ def _body(
     )
     pairs = zip(body.inputs, node.inputs, strict=True)
     invariant = list(pairs)[scan.sequences + scan.states :]
-    constants = frozenset(mine for mine, given in invariant if key(given) in fixed)
+    constants = frozenset(mine for mine, given in invariant if given.key in fixed)
     step = names.take(identifier(f"{name}_step"))
     stages = {
         inner: names.take(identifier(f"{name}_{text}"))
@@ -210,7 +203,7 @@ def _copied(graph: Graph) -> frozenset[int]:
     )
 
 
-def _root(value: Value) -> Key:
+def _root(value: Value) -> ValueKey:
     """Return the value in whose memory *value* lies."""
     while value.node is not None:
         views = (Reshape, Transpose, Slice)
@@ -219,4 +212,4 @@ def _root(value: Value) -> Key:
         ):
             break
         value = value.node.inputs[0]
-    return key(value)
+    return value.key

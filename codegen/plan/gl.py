@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
-from keramos.graph import Constant, Graph, Node, Value, apply
+from keramos.graph import Constant, Graph, Node, Value, ValueKey, apply
 from keramos.plan.layout import (
     BUSY,
     CANONICAL_RANK,
@@ -123,12 +123,10 @@ class UniformWeights:
     taps: int
     chunks: int
     chunk_blocks: int
-    depthwise: bool
 
     def vectors(self, group: int) -> int:
         """Return the four-vectors of one uniform block."""
-        channels = 1 if self.depthwise else self.chunk_blocks * LANES
-        return self.taps * channels * group
+        return self.taps * self.chunk_blocks * LANES * group
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,9 +134,8 @@ class Stage:
     """One node: a program, run once per *group* of the output's layers.
 
     *operands* belong to the node's inputs, in order, but for a kernel in *uniform*
-    blocks. In a loop the output may be one
-    step of a sequence: *origins* are then where each step's texels start, as
-    ``(x, y, layer)``.
+    blocks. In a loop the output may be one step of a sequence: *origins* are then where
+    each step's texels start, as ``(x, y, layer)``.
     """
 
     name: str
@@ -306,13 +303,6 @@ def _conv_family(conv: Conv, kernel: Value) -> str:
     return "conv" if aligned else "grouped"
 
 
-Key = Value | tuple[Node, int]
-
-
-def _key(value: Value) -> Key:
-    return value if value.node is None else (value.node, value.index)
-
-
 def _names(graph: Graph, prepared: Prepared) -> dict[Node, str]:
     """Return the names of the prepared nodes.
 
@@ -328,35 +318,25 @@ def _names(graph: Graph, prepared: Prepared) -> dict[Node, str]:
                 break
             names[source] = f"{name}_view"
             source = source.inputs[0].node
-    taken = [*names.values()]
-    for node in prepared.graph.nodes:
-        if node not in names:
-            layer = node.origins[0].layer if node.origins else "stage"
-            names[node] = unique([*taken, f"{identifier(layer)}_part"])[-1]
-            taken.append(names[node])
-    return names
+    rest = [node for node in prepared.graph.nodes if node not in names]
+    layers = [node.origins[0].layer if node.origins else "stage" for node in rest]
+    parts = [f"{identifier(layer)}_part" for layer in layers]
+    labels = unique([*names.values(), *parts])[len(names) :]
+    return names | dict(zip(rest, labels, strict=True))
 
 
-def _uniform(
-    kernel: Value, group: int, depthwise: bool, limits: Limits  # noqa: FBT001
-) -> UniformWeights | None:
+def _uniform(kernel: Value, group: int, limits: Limits) -> UniformWeights | None:
     """Return how a kernel is cut into uniform blocks; None where they are too few."""
     *window, depth, _ = (d or 0 for d in kernel.shape)
-    taps = math.prod(window)
     room = limits.uniform_block // BYTES_PER_TEXEL // group
-    if depthwise:
-        unit = ALIGNMENT // math.gcd(ALIGNMENT, group)
-        padded = -(-taps // unit) * unit
-        fits = padded <= room
-        return UniformWeights(kernel, padded, 1, 1, depthwise=True) if fits else None
     unit = ALIGNMENT // math.gcd(ALIGNMENT, LANES * group)
-    padded = -(-taps // unit) * unit
+    padded = -(-math.prod(window) // unit) * unit
     total = -(-depth // LANES)
     most = room // (padded * LANES)
     if most == 0 or -(-total // most) > limits.uniform_blocks:
         return None
     chunks = -(-total // most)
-    return UniformWeights(kernel, padded, chunks, -(-total // chunks), depthwise=False)
+    return UniformWeights(kernel, padded, chunks, -(-total // chunks))
 
 
 def _has_stage(node: Node) -> bool:
@@ -422,8 +402,8 @@ class _Builder:
         prepared = prepare(graph, batch=batch)
         self.graph = prepared.graph
         self.names = _names(graph, prepared)
-        self.used = set(map(_key, self.graph.uses()))
-        self.tensors: dict[Key, Tensor] = {}
+        self.used = {x.key for x in self.graph.uses()}
+        self.tensors: dict[ValueKey, Tensor] = {}
         self.constants: dict[tuple[Constant, str], ConstantTensor] = {}
         self.steps: list[Step] = []
         self.sequences: dict[int, Layout] = {}
@@ -535,7 +515,9 @@ class _Builder:
         group = min(self.limits.draw_buffers, output.layout.group)
         uniform = None
         if isinstance(node.primitive, Conv):
-            kind, group, uniform = self.kernel(node, node.primitive, kind, output)
+            kind, group, uniform = self.kernel(
+                node, node.primitive, kind, output.layout, group
+            )
         operands = tuple(
             self.operand(node, index)
             for index in range(len(node.inputs))
@@ -546,11 +528,12 @@ class _Builder:
         )
 
     def kernel(
-        self, node: Node, conv: Conv, kind: str, output: Tensor
+        self, node: Node, conv: Conv, kind: str, layout: Layout, group: int
     ) -> tuple[str, int, UniformWeights | None]:
-        """Return the family of a convolution, its group, and weights in uniforms."""
-        layout = output.layout
-        group = min(self.limits.draw_buffers, layout.group)
+        """Return the family of a convolution, its group, and weights in uniforms.
+
+        *group* is as many blocks as *layout* lets one draw write.
+        """
         if kind == "conv" and conv.groups > 1:
             # The blocks of one draw read the same group of input channels.
             return kind, math.gcd(group, layout.channels // conv.groups // LANES), None
@@ -560,13 +543,12 @@ class _Builder:
             return ("conv_rows" if kind == "conv" else kind), group, None
         whole = layout.group == layout.extents[B]
         area = layout.width * layout.height
-        if kind in ("conv", "depthwise") and whole and area >= LARGE_IMAGE:
-            depthwise = kind == "depthwise"
-            group = min(group, UNIFORM_GROUP)
-            weights = _uniform(node.inputs[1], group, depthwise, self.limits)
+        if kind == "conv" and whole and area >= LARGE_IMAGE:
+            few = min(group, UNIFORM_GROUP)
+            weights = _uniform(node.inputs[1], few, self.limits)
             if weights is not None:
-                return f"{kind}_uniform", group, weights
-        return kind, min(self.limits.draw_buffers, layout.group), None
+                return "conv_uniform", few, weights
+        return kind, group, None
 
     def view(self, node: Node) -> Tensor | None:
         """Return the result as a view of the operand, or None where it isn't one."""
@@ -600,7 +582,7 @@ class _Builder:
         states = [second for _, second in pairs]
         results = self.body(_with_constants(scan.body, known), name, states)
         for second, y in zip(states, results, strict=False):
-            if self.tensors.get(_key(y)) is not second:
+            if self.tensors.get(y.key) is not second:
                 self.stage(_identity(y, node), f"{name}_next", second)
         written = [
             (k, y)
@@ -699,7 +681,7 @@ class _Builder:
             return self.constant(
                 value, "operand", canonical(value.shape), label="model"
             )
-        return self.tensors[_key(value)]
+        return self.tensors[value.key]
 
     def operand(self, node: Node, index: int) -> Tensor:
         """Return the tensor that input *index* of *node* reads."""

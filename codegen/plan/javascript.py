@@ -14,8 +14,8 @@ from typing import TypeGuard
 
 from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
-from keramos.graph import Graph, Node, Value, apply
-from keramos.plan.cpu import Key, Names, key
+from keramos.graph import Graph, Node, Value, ValueKey, apply
+from keramos.plan.cpu import Names
 from keramos.plan.names import input_names, stage_names
 from keramos.primitives import Map, Reshape, Scan, Shape
 from keramos.text import identifier
@@ -98,7 +98,7 @@ def plan(graph: Graph, names: Names, *, where: str) -> Plan:
     """
     _refuse_free(graph, where)
     planner = _Planner(names)
-    sources: dict[Key, Source] = {}
+    sources: dict[ValueKey, Source] = {}
     for x, text in input_names(graph).items():
         sources[x] = planner.buffer(text, x.shape)
     inputs = tuple(planner.uses)
@@ -135,8 +135,8 @@ def length(shape: Shape) -> int:
     return math.prod(d or 0 for d in shape)
 
 
-def _source(value: Value, where: Mapping[Key, Source]) -> Source:
-    return value if value.constant is not None else where[key(value)]
+def _source(value: Value, where: Mapping[ValueKey, Source]) -> Source:
+    return value if value.constant is not None else where[value.key]
 
 
 class _Planner:
@@ -163,7 +163,7 @@ class _Planner:
     def stages(
         self,
         graph: Graph,
-        where: dict[Key, Source],
+        where: dict[ValueKey, Source],
         *,
         kept: frozenset[Source],
         within: str = "",
@@ -213,7 +213,7 @@ class _Planner:
         node: Node,
         number: int,
         operands: Sequence[Source],
-        last: Mapping[Key, int],
+        last: Mapping[ValueKey, int],
         kept: frozenset[Source],
     ) -> Source | None:
         """Return the operand over which an elementwise node may write, if any."""
@@ -235,7 +235,7 @@ class _Planner:
         scan: Scan,
         names: tuple[str, str],
         operands: tuple[Source, ...],
-        last: Mapping[Key, int],
+        last: Mapping[ValueKey, int],
     ) -> Stage:
         """Return the stage of a Scan, its body planned for this one use."""
         if node.epilogue is not None:
@@ -245,7 +245,7 @@ class _Planner:
         count = len(node.specs) - scan.states
         used = [k for k in range(count) if (node, k) in last]
         body = _body(scan, used)
-        where: dict[Key, Source] = dict(zip(body.inputs, operands, strict=True))
+        where: dict[ValueKey, Source] = dict(zip(body.inputs, operands, strict=True))
         own = scan.sequences + scan.states
         buffers = [
             self.buffer(f"{name}_{identifier(x.name)}", x.shape)
@@ -309,14 +309,14 @@ def _view(node: Node, operands: Sequence[Source]) -> Source | None:
     return operands[0] if _is_view(node) else None
 
 
-def _root(value: Value) -> Key:
+def _root(value: Value) -> ValueKey:
     """Return the value in whose place *value* lies."""
     while _is_view(value.node):
         value = value.node.inputs[0]
-    return key(value)
+    return value.key
 
 
-def _last_readers(graph: Graph) -> dict[Key, int]:
+def _last_readers(graph: Graph) -> dict[ValueKey, int]:
     """Return the last node that reads each value or a view of it; outputs are last."""
     last = {
         _root(x): number

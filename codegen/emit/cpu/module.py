@@ -20,7 +20,7 @@ from keramos.emit.cpu.stage import (
 )
 from keramos.emit.describe import shape_text
 from keramos.graph import Graph, Value
-from keramos.plan.cpu import Plan, key, plan, result_name
+from keramos.plan.cpu import Plan, plan, result_name
 from keramos.templates import render
 from keramos.text import comment
 
@@ -187,8 +187,8 @@ def _output(model: Plan, fields: Fields, place: int, y: Value) -> str:
         shape = tuple(d for d in y.shape if d is not None)
         text = f"weights.{fields.take(y, '', shape).name}"
     else:
-        text = model.variables[key(y)]
-    if key(y) in model.fixed:
+        text = model.variables[y.key]
+    if y.key in model.fixed:
         n = "1"
         if model.parameters:
             n = f"{model.variables[model.parameters[0]]}.shape[0]"

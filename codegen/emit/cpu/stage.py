@@ -11,8 +11,8 @@ from keramos.emit.cpu import contraction, elementwise, movement, reduction, wind
 from keramos.emit.cpu.function import ARRAY_TYPES, Fields, Function, Operand
 from keramos.emit.cpu.loop import scan
 from keramos.emit.describe import kernel_text, layers, shape_text
-from keramos.graph import Node
-from keramos.plan.cpu import Key, Plan, Stage, key
+from keramos.graph import Node, ValueKey
+from keramos.plan.cpu import Plan, Stage
 from keramos.primitives import (
     Concat,
     Contract,
@@ -42,21 +42,21 @@ class Emitted:
 
     name: str
     text: str
-    arguments: tuple[Key, ...] = ()
+    arguments: tuple[ValueKey, ...] = ()
     reads_weights: bool = False
     imports: frozenset[tuple[str, str]] = frozenset()
 
 
 def stage_function(plan: Plan, stage: Stage, fields: Fields) -> Emitted:
     """Return the function of *stage*."""
-    parameters: dict[Key, str] = {}
+    parameters: dict[ValueKey, str] = {}
     for x in stage.node.inputs:
         if x.constant is None:
             count = len(parameters) + 1
-            parameters.setdefault(key(x), "x" if count == 1 else f"x{count}")
+            parameters.setdefault(x.key, "x" if count == 1 else f"x{count}")
     function = Function(fields)
     results = write(function, plan, stage, parameters)
-    kinds = {key(x): ARRAY_TYPES[x.dtype] for x in stage.node.inputs}
+    kinds = {x.key: ARRAY_TYPES[x.dtype] for x in stage.node.inputs}
     gives = [ARRAY_TYPES[stage.node.specs[index].dtype] for index in stage.used]
     batched = [name for x, name in parameters.items() if x not in plan.fixed]
     body = _body(function, results, batched)
@@ -76,7 +76,7 @@ def stage_function(plan: Plan, stage: Stage, fields: Fields) -> Emitted:
 def step_function(plan: Plan, fields: Fields) -> Emitted:
     """Return the function of a loop's step: all of its stages, one behind the other."""
     function = Function(fields)
-    texts: dict[Key, str] = {}
+    texts: dict[ValueKey, str] = {}
     for x in plan.parameters:
         if x not in plan.unread:
             texts[x] = function.name("x" if x.name == "x" else plan.variables[x])
@@ -90,7 +90,7 @@ def step_function(plan: Plan, fields: Fields) -> Emitted:
             # A view has no name yet, and may be read more than once.
             name = text if text.isidentifier() else function.let("part", text)
             texts[stage.node, index] = name
-    outputs = [texts[key(y)] for y in plan.graph.outputs]
+    outputs = [texts[y.key] for y in plan.graph.outputs]
     gives = [ARRAY_TYPES[y.dtype] for y in plan.graph.outputs]
     body = _body(function, outputs, batched)
     shapes = [
@@ -135,7 +135,7 @@ def definition(name: str, signature: list[str], gives: list[str]) -> str:
 
 
 def write(
-    function: Function, plan: Plan, stage: Stage, texts: Mapping[Key, str]
+    function: Function, plan: Plan, stage: Stage, texts: Mapping[ValueKey, str]
 ) -> list[str]:
     """Write the lines of *stage* and return its results, as variables or views.
 
@@ -148,8 +148,8 @@ def write(
         if x.constant is not None:
             given = Operand("", x.shape, x.dtype, batched=False, stored=x)
         else:
-            batched = key(x) not in plan.fixed
-            given = Operand(texts[key(x)], x.shape, x.dtype, batched=batched)
+            batched = x.key not in plan.fixed
+            given = Operand(texts[x.key], x.shape, x.dtype, batched=batched)
         if alone:
             text = f"{function.read(given)}[np.newaxis]"
             given = Operand(text, x.shape, x.dtype)
