@@ -51,12 +51,15 @@ OWN_MAIN = frozenset(
     {
         "conv",
         "conv_rows",
+        "conv_slide",
         "conv_uniform",
         "contract",
         "depthwise",
         "depthwise_rows",
     }
 )
+# Families that read the input channels of their own group of filters.
+BY_GROUP = frozenset({"conv", "conv_rows", "conv_slide"})
 # Families whose value() is written out for the stage, without a body of their own.
 GENERATED = frozenset({"map", "move"})
 LIBRARY = (
@@ -167,7 +170,7 @@ def _convolution(stage: Stage, conv: Conv, sizes: dict[str, int]) -> str:
     sizes |= _triples("KERNEL", window, 1) | _triples("STRIDE", conv.strides, 1)
     sizes |= _triples("PAD", low, 0) | _triples("DILATION", conv.dilation, 1)
     sizes |= _triples("UP", conv.input_dilation, 1)
-    if stage.family == "conv":
+    if stage.family in BY_GROUP:
         sizes["IN_BLOCKS"] = -(-depth // LANES)
     if stage.uniform is not None:
         sizes["CHUNK_BLOCKS"] = stage.uniform.chunk_blocks
@@ -274,6 +277,8 @@ def _repetitions(stage: Stage) -> str:
     group, pixels = range(stage.group), range(stage.pixels)
     if stage.family == "depthwise_rows":
         return _sliding(stage)
+    if stage.family == "conv_slide":
+        return _overlapping(stage)
     if stage.family == "conv_rows":
         cells = " ".join(
             f"F({p}, {q}, r{p}{q}, o{p * stage.group + q})"
@@ -334,6 +339,33 @@ def _sliding(stage: Stage) -> str:
         text.append(f"#define COLUMNS_{q}(F) {each}")
     blocks = " ".join(f"F({q}, COLUMNS_{q})" for q in group)
     return "\n".join([*text, f"#define EACH_BLOCK(F) {blocks}\n"])
+
+
+def _overlapping(stage: Stage) -> str:
+    """Return the macros of windows along w that share the columns of x."""
+    primitive, kernel = stage.node.primitive, stage.node.inputs[1].shape
+    if not isinstance(primitive, Conv):
+        raise TypeError("only convolutions slide")
+    width, stride = kernel[-3] or 1, primitive.strides[-1]
+    group, pixels = range(stage.group), range(stage.pixels)
+    cells = " ".join(
+        f"F({p}, {q}, r{p}{q}, o{p * stage.group + q})" for p in pixels for q in group
+    )
+    columns = (stage.pixels - 1) * stride + width
+    near = " ".join(f"F({j}, x{j})" for j in range(columns))
+    taps = " ".join(f"F({v}, {q}, CELLS_{v}{q})" for v in range(width) for q in group)
+    lines = [
+        f"#define EACH_CELL(F) {cells}",
+        f"#define EACH_COLUMN(F) {near}",
+        f"#define EACH_TAP(F) {taps}",
+    ]
+    lines += [
+        f"#define CELLS_{v}{q}(F) "
+        + " ".join(f"F(x{p * stride + v}, r{p}{q})" for p in pixels)
+        for v in range(width)
+        for q in group
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def coordinate(layout: Layout, place: str, names: Sequence[str]) -> str:
@@ -417,7 +449,7 @@ def _locate(layout: Layout, *, shifted: bool) -> str:
 
 def _first_block(stage: Stage) -> str:
     primitive = stage.node.primitive
-    if stage.family not in ("conv", "conv_rows") or not isinstance(primitive, Conv):
+    if stage.family not in BY_GROUP or not isinstance(primitive, Conv):
         return ""
     text = "0"
     if primitive.groups > 1:

@@ -14,8 +14,16 @@ from dataclasses import dataclass, replace
 from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
 from keramos.graph import Constant, Graph, Node, Value, ValueKey, apply
+from keramos.plan.kernels import (
+    BYTES_PER_TEXEL,
+    Kernel,
+    NoKernelError,
+    UniformWeights,
+    best,
+    family,
+    kernels,
+)
 from keramos.plan.layout import (
-    BUSY,
     CANONICAL_RANK,
     LANES,
     B,
@@ -23,7 +31,6 @@ from keramos.plan.layout import (
     DoesNotFitError,
     Layout,
     Limits,
-    blocks,
     canonical,
     image,
     reinterpret,
@@ -34,45 +41,20 @@ from keramos.plan.layout import (
 from keramos.plan.names import stage_names
 from keramos.plan.prepare import Prepared, prepare
 from keramos.primitives import (
-    Concat,
-    Contract,
     Conv,
-    Gather,
     Map,
-    Pad,
-    Primitive,
-    Reduce,
     Reshape,
-    Resize,
     Scan,
     Shape,
     Slice,
-    Softmax,
     Spec,
-    Transpose,
-    Window,
 )
 from keramos.text import identifier, unique
 
-BYTES_PER_TEXEL = 16
-IMAGE_RANK = 3
 # A pooled texture may be this much larger than a tenant needs.
 WASTE = 1.25
 UNLIMITED = Limits(texture_size=1 << 30, layers=1 << 30)
-# Families in which one fragment computes neighbouring pixels.
-WITH_PIXELS = frozenset({"conv_rows", "depthwise_rows"})
 NO_OFFSET = (0, 0, 0, 0, 0)
-# From this many pixels on, a draw per group of channel blocks keeps a device busy,
-LARGE_IMAGE = 2048
-# and pays where a result is the sum of this many products of texels.
-DEEP = 128
-# A depthwise fragment computes this many neighbours, which share most of their inputs.
-DEPTHWISE_PIXELS = 4
-WIDEST_WINDOW = 7
-# More draw buffers than this gain nothing once the weights cost no texel fetches.
-UNIFORM_GROUP = 4
-# Offsets into uniform buffers are multiples of 256 bytes: so many four-vectors.
-ALIGNMENT = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,47 +92,41 @@ class ConstantTensor:
     view: tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class UniformWeights:
-    """A kernel in uniform blocks, the same for all fragments of a draw.
-
-    Each draw binds the *chunks* blocks of its group of filters; a block holds
-    ``(tap, channel of the chunk, block of the group)`` for *chunk_blocks* blocks of
-    input channels. *taps* are padded where blocks must start at multiples of 256 bytes.
-    """
-
-    value: Value
-    taps: int
-    chunks: int
-    chunk_blocks: int
-
-    def vectors(self, group: int) -> int:
-        """Return the four-vectors of one uniform block."""
-        return self.taps * self.chunk_blocks * LANES * group
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
-    """One node: a program, run once per *group* of the output's layers.
+    """One node: a program, run once per group of the output's layers.
 
-    *operands* belong to the node's inputs, in order, but for a kernel in *uniform*
+    *operands* belong to the node's inputs, in order, but for weights in uniform
     blocks. In a loop the output may be one step of a sequence: *origins* are then where
     each step's texels start, as ``(x, y, layer)``.
     """
 
     name: str
-    family: str
+    kernel: Kernel
     node: Node
     operands: tuple[Tensor, ...]
     output: Tensor
-    group: int
     origins: tuple[tuple[int, int, int], ...] = ()
-    uniform: UniformWeights | None = None
+
+    @property
+    def family(self) -> str:
+        """Return the kernel family: the name of a GLSL body."""
+        return self.kernel.family
+
+    @property
+    def group(self) -> int:
+        """Return how many channel blocks one fragment computes."""
+        return self.kernel.group
 
     @property
     def pixels(self) -> int:
         """Return how many neighbours along w one fragment computes."""
-        return self.output.layout.pixels if self.family in WITH_PIXELS else 1
+        return self.kernel.pixels
+
+    @property
+    def uniform(self) -> UniformWeights | None:
+        """Return the weights that lie in uniform blocks."""
+        return self.kernel.uniform
 
     def operand(self, index: int) -> int:
         """Return which operand belongs to input *index* of the node."""
@@ -260,49 +236,6 @@ def _refuse_free(graph: Graph, where: str) -> None:
         )
 
 
-class NoKernelError(Exception):
-    """No kernel family computes a node."""
-
-
-def family(node: Node) -> str:
-    """Return the kernel family: the name of a GLSL body.
-
-    Raises NoKernelError for what has none.
-    """
-    primitive = node.primitive
-    if isinstance(primitive, Conv):
-        return _conv_family(primitive, node.inputs[1])
-    return _FAMILIES[type(primitive)]
-
-
-_FAMILIES: Mapping[type[Primitive], str] = {
-    Map: "map",
-    Contract: "contract",
-    Window: "pool",
-    Reduce: "reduce",
-    Softmax: "softmax",
-    Resize: "resize",
-    Gather: "move",
-    Reshape: "move",
-    Transpose: "move",
-    Slice: "move",
-    Pad: "move",
-    Concat: "move",
-}
-
-
-def _conv_family(conv: Conv, kernel: Value) -> str:
-    if kernel.constant is None:
-        raise NoKernelError("the gl target has no convolution with a computed kernel")
-    depth, filters = (d or 0 for d in kernel.shape[-2:])
-    if conv.groups == 1:
-        return "conv"
-    if depth == 1 and filters == conv.groups:
-        return "depthwise"
-    aligned = depth % LANES == 0 and (filters // conv.groups) % LANES == 0
-    return "conv" if aligned else "grouped"
-
-
 def _names(graph: Graph, prepared: Prepared) -> dict[Node, str]:
     """Return the names of the prepared nodes.
 
@@ -323,20 +256,6 @@ def _names(graph: Graph, prepared: Prepared) -> dict[Node, str]:
     parts = [f"{identifier(layer)}_part" for layer in layers]
     labels = unique([*names.values(), *parts])[len(names) :]
     return names | dict(zip(rest, labels, strict=True))
-
-
-def _uniform(kernel: Value, group: int, limits: Limits) -> UniformWeights | None:
-    """Return how a kernel is cut into uniform blocks; None where they are too few."""
-    *window, depth, _ = (d or 0 for d in kernel.shape)
-    room = limits.uniform_block // BYTES_PER_TEXEL // group
-    unit = ALIGNMENT // math.gcd(ALIGNMENT, LANES * group)
-    padded = -(-math.prod(window) // unit) * unit
-    total = -(-depth // LANES)
-    most = room // (padded * LANES)
-    if most == 0 or -(-total // most) > limits.uniform_blocks:
-        return None
-    chunks = -(-total // most)
-    return UniformWeights(kernel, padded, chunks, -(-total // chunks))
 
 
 def _has_stage(node: Node) -> bool:
@@ -403,6 +322,7 @@ class _Builder:
         self.graph = prepared.graph
         self.names = _names(graph, prepared)
         self.used = {x.key for x in self.graph.uses()}
+        self.readers = _readers(self.graph)
         self.tensors: dict[ValueKey, Tensor] = {}
         self.constants: dict[tuple[Constant, str], ConstantTensor] = {}
         self.steps: list[Step] = []
@@ -445,7 +365,7 @@ class _Builder:
     def copy(self, value: Value, name: str) -> Tensor:
         """Add a stage that copies *value* into a tensor of its own."""
         node = Node(Map(operand(0), value.dtype), (value,), (value.spec,))
-        output = self.tensor("model", value.shape)
+        output = self.tensor("model", value.shape, node)
         self.stage(node, name, output)
         return output
 
@@ -457,11 +377,23 @@ class _Builder:
     def tensor(self, label: str, shape: Shape, node: Node | None = None) -> Tensor:
         """Return a batched tensor in the layout that suits its shape and *node*."""
         try:
-            layout = _arrange(shape, self.batch, self.limits, node)
+            layout = self.arranged(shape, self.limits, node)
         except DoesNotFitError:
             self.too_large(label, shape)
-            layout = _arrange(shape, self.batch, UNLIMITED, node)
+            layout = self.arranged(shape, UNLIMITED, node)
+        except NoKernelError:
+            # Which the stage is going to report.
+            layout = image(shape, batch=self.batch, limits=UNLIMITED)
         return Tensor(shape, layout, self.home())
+
+    def arranged(self, shape: Shape, limits: Limits, node: Node | None) -> Layout:
+        """Return the layout of the result of *node*, or of an input without one."""
+        if node is not None:
+            readers = self.readers.get((node, 0), [])
+            return best(node, batch=self.batch, limits=limits, readers=readers).layout
+        if math.prod(d or 0 for d in shape[:-1]) * self.batch > 1:
+            return image(shape, batch=self.batch, limits=limits)
+        return rows(shape, batch=self.batch, limits=limits)
 
     def too_large(self, label: str, shape: Shape) -> None:
         """Note that no folding makes a tensor fit."""
@@ -507,48 +439,18 @@ class _Builder:
     ) -> None:
         """Add the stage that computes *node* into *output*."""
         try:
-            kind = family(node)
+            found = kernels(node, output.layout, self.limits)
+            kernel = min(found, key=lambda kernel: kernel.cost)
         except NoKernelError as error:
             problem = Problem(f"{self.where}: {self.label(node)}", str(error))
             self.problems.append(problem)
             return
-        group = min(self.limits.draw_buffers, output.layout.group)
-        uniform = None
-        if isinstance(node.primitive, Conv):
-            kind, group, uniform = self.kernel(
-                node, node.primitive, kind, output.layout, group
-            )
         operands = tuple(
             self.operand(node, index)
             for index in range(len(node.inputs))
-            if uniform is None or index != 1
+            if kernel.uniform is None or index != 1
         )
-        self.steps.append(
-            Stage(name, kind, node, operands, output, group, origins, uniform)
-        )
-
-    def kernel(
-        self, node: Node, conv: Conv, kind: str, layout: Layout, group: int
-    ) -> tuple[str, int, UniformWeights | None]:
-        """Return the family of a convolution, its group, and weights in uniforms.
-
-        *group* is as many blocks as *layout* lets one draw write.
-        """
-        if kind == "conv" and conv.groups > 1:
-            # The blocks of one draw read the same group of input channels.
-            return kind, math.gcd(group, layout.channels // conv.groups // LANES), None
-        if layout.pixels > 1 and kind == "depthwise" and _slides(node):
-            return "depthwise_rows", group, None
-        if layout.pixels > 1:
-            return ("conv_rows" if kind == "conv" else kind), group, None
-        whole = layout.group == layout.extents[B]
-        area = layout.width * layout.height
-        if kind == "conv" and whole and area >= LARGE_IMAGE:
-            few = min(group, UNIFORM_GROUP)
-            weights = _uniform(node.inputs[1], few, self.limits)
-            if weights is not None:
-                return "conv_uniform", few, weights
-        return kind, group, None
+        self.steps.append(Stage(name, kernel, node, operands, output, origins))
 
     def view(self, node: Node) -> Tensor | None:
         """Return the result as a view of the operand, or None where it isn't one."""
@@ -617,7 +519,7 @@ class _Builder:
         pairs = []
         for k, state in enumerate(initial):
             first = self.copy(state, f"{name}_state_{k + 1}")
-            pairs.append((first, self.tensor(self.label(node), state.shape)))
+            pairs.append((first, replace(first, home=self.home())))
             self.tensors[formal[scan.sequences + k]] = first
         known: dict[Value, Value] = {}
         rest = formal[scan.sequences + scan.states :]
@@ -720,63 +622,14 @@ class _Builder:
         return self.constants[key].tensor
 
 
-def _slides(node: Node) -> bool:
-    """Return whether *node* is a depthwise convolution of neighbours that overlap."""
-    if not isinstance(node.primitive, Conv) or node.inputs[1].constant is None:
-        return False
-    window = node.inputs[1].shape[:-2]
-    plain = {*node.primitive.dilation, *node.primitive.input_dilation} == {1}
-    sliding = plain and 1 < (window[-1] or 0) <= WIDEST_WINDOW
-    return sliding and _conv_family(node.primitive, node.inputs[1]) == "depthwise"
-
-
-def _is_deep(node: Node) -> bool:
-    """Return whether *node* is a convolution that adds up very many products."""
-    if not isinstance(node.primitive, Conv) or node.inputs[1].constant is None:
-        return False
-    *window, depth, _ = (d or 0 for d in node.inputs[1].shape)
-    return node.primitive.groups == 1 and math.prod(window) * blocks(depth) >= DEEP
-
-
-def _arrange(shape: Shape, batch: int, limits: Limits, node: Node | None) -> Layout:
-    """Return the layout of a computed tensor, or of an input where *node* is None.
-
-    Large images from deep convolutions have a layer per channel block, so that the
-    weights of a draw can lie in uniform blocks; so have large inputs. Everything else
-    has rows, in which one fragment computes as many pixels and blocks as keep the
-    device busy, or neighbours that share inputs where windows slide.
-    """
-    d, h, w, c = canonical(shape)
-    area = batch * d * h * w
-    large = len(shape) >= IMAGE_RANK and area >= LARGE_IMAGE
-    if large and (node is None or (limits.uniform_blocks and _is_deep(node))):
-        return image(shape, batch=batch, limits=limits)
-    pixels, group = _blocking(area, w, blocks(c), limits)
-    if node is not None and _slides(node) and limits.draw_buffers > 1:
-        pixels = min(DEPTHWISE_PIXELS, limits.draw_buffers, 1 << (w.bit_length() - 1))
-        group = min(limits.draw_buffers // pixels, blocks(c))
-    return rows(shape, batch=batch, limits=limits, pixels=pixels, group=group)
-
-
-def _blocking(area: int, width: int, count: int, limits: Limits) -> tuple[int, int]:
-    """Return how many pixels and channel blocks one fragment computes.
-
-    A step of a matrix product fetches a texel per pixel and four per block. Fragments
-    cost that, but never less than as many as it takes to keep the device busy.
-    """
-
-    def cost(choice: tuple[int, int]) -> float:
-        pixels, group = choice
-        fragments = area * count / (pixels * group)
-        return (pixels + LANES * group) * max(fragments, BUSY)
-
-    choices = [
-        (pixels, group)
-        for pixels in (1, 2, 4, 8)
-        for group in (1, 2, 4, 8)
-        if pixels * group <= limits.draw_buffers and pixels <= width and group <= count
-    ]
-    return min(choices, key=cost)
+def _readers(graph: Graph) -> dict[ValueKey, list[Node]]:
+    """Return which nodes read each value, also through views of it."""
+    readers: dict[ValueKey, list[Node]] = {}
+    for node in reversed(graph.nodes):
+        for x in node.inputs:
+            mine = readers.setdefault(x.key, [])
+            mine += [node] if _has_stage(node) else readers.get((node, 0), [])
+    return readers
 
 
 def _operand_table(shape: Shape, *, limits: Limits) -> Layout:

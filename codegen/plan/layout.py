@@ -26,10 +26,10 @@ Place = Literal["x", "y", "layer"]
 PLACES: tuple[Place, ...] = ("x", "y", "layer")
 Extents = tuple[int, int, int, int, int]
 
+Profile = Literal["gpu", "software"]
+
 LANES = 4
 CANONICAL_RANK = 4
-# So many fragments keep a device busy: below that, more work for each costs time.
-BUSY = 1500
 N, D, H, W, B = range(5)
 AXIS_NAMES = ("n", "d", "h", "w", "b")
 
@@ -41,6 +41,7 @@ class Limits:
     *layers* is MAX_ARRAY_TEXTURE_LAYERS, *uniform_block* the bytes of one uniform
     block, *uniform_blocks* how many a program may use: more compile slowly. (The
     promise for *texture_size* is 2048; no device with less than 4096 is known.)
+    *profile* is the kind of device, by which kernels are chosen.
     """
 
     texture_size: int = 4096
@@ -48,6 +49,7 @@ class Limits:
     draw_buffers: int = 4
     uniform_block: int = 16384
     uniform_blocks: int = 4
+    profile: Profile = "gpu"
 
     def room(self, place: Place) -> int:
         """Return how many positions *place* has."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from keramos.expr import operand
 from keramos.graph import Graph, Node, Value, apply, literal
-from keramos.plan.layout import BUSY, CANONICAL_RANK, LANES, blocks
+from keramos.plan.layout import CANONICAL_RANK, LANES, blocks
 from keramos.primitives import (
     Contract,
     Conv,
@@ -31,6 +31,7 @@ from keramos.primitives import (
 
 _IDENTITY = operand(0)
 MATRIX = 2
+BUSY = 1500
 # A loop of so many additions is too long for one fragment, if others could share it.
 LONG = 256
 # A piece of a sum has at least this many terms.

@@ -2,12 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from keramos.plan.layout import Limits
+from keramos.plan.layout import Limits, Profile
 
-Profile = Literal["gpu", "software"]
 PROFILES: tuple[Profile, ...] = ("gpu", "software")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What work costs, measured by ``tests/bench/candidates.py``.
+
+    *draw* is in microseconds; *fetch*, *uniform*, *product* and *store* are the
+    picoseconds that a texel fetch, a vector read from a uniform block, a multiply-add
+    of vectors and a texel stored take where there are many fragments. Fewer than *busy*
+    fragments take as long as so many. Fetches cost *scattered* times as much where
+    neighbours share no cache line, and everything *crowded* times as much in fragments
+    that fetch *crowd* rows or columns of a matrix at once.
+    """
+
+    draw: float
+    fetch: float
+    uniform: float
+    product: float
+    store: float
+    busy: int
+    scattered: float
+    crowd: int
+    crowded: float
+
+
+DEVICES: Mapping[Profile, Device] = {
+    # An NVIDIA H100, of which few multiprocessors run fragment programs.
+    "gpu": Device(
+        draw=3.0,
+        fetch=32.0,
+        uniform=11.5,
+        product=8.9,
+        store=307.0,
+        busy=1300,
+        scattered=2.0,
+        crowd=4,
+        crowded=1.8,
+    ),
+    # Mesa llvmpipe on two cores: many pixels for each fragment, one wide draw.
+    "software": Device(
+        draw=30.0,
+        fetch=1000.0,
+        uniform=1000.0,
+        product=250.0,
+        store=3000.0,
+        busy=512,
+        scattered=1.0,
+        crowd=8,
+        crowded=1.2,
+    ),
+}
 
 # Devices with textures of 16384 have at least this; the others what WebGL 2 promises.
 LARGE_TEXTURES = 16384
@@ -23,14 +74,16 @@ LARGE = Limits(
 def limits(texture_size: int, profile: Profile = "gpu") -> Limits:
     """Return the limits of devices whose MAX_TEXTURE_SIZE is *texture_size*.
 
-    Software rasterisers ("software") compile programs with uniform blocks slowly and
-    run them no faster, so that plans for them have none.
+    Software rasterisers ("software") have eight draw buffers. They compile programs
+    with uniform blocks slowly and run them no faster, so that plans for them have none.
     """
     base = LARGE if texture_size >= LARGE_TEXTURES else Limits()
+    software = profile == "software"
     return Limits(
         texture_size=texture_size,
         layers=base.layers,
-        draw_buffers=base.draw_buffers,
+        draw_buffers=LARGE.draw_buffers if software else base.draw_buffers,
         uniform_block=base.uniform_block,
-        uniform_blocks=0 if profile == "software" else base.uniform_blocks,
+        uniform_blocks=0 if software else base.uniform_blocks,
+        profile=profile,
     )

@@ -65,34 +65,44 @@ CASES = [
 ]
 
 
+def graph_of(case: Case) -> Any:
+    """Return the graph of the layer, which reads what another layer wrote."""
+    from keramos.expr import operand
+    from keramos.graph import Graph, Value, apply, literal
+    from keramos.primitives import Contract, Conv, Map, Spec
+
+    n, c, o = case.size, case.channels, case.filters
+    x = Value(Spec((c,) if case.kind == "dense" else (n, n, c)), name="x")
+    window = 1 if case.kind == "conv1" else 3
+    depth = 1 if case.kind == "depth" else c
+    pad = (window // 2, window // 2)
+    shape = (c, o) if case.kind == "dense" else (window, window, depth, o)
+    kernel = literal(np.zeros(shape, np.float32), name="kernel")
+    primitive: Any = Conv(
+        (1, 1), (pad, pad), (1, 1), (1, 1), c if case.kind == "depth" else 1
+    )
+    if case.kind == "dense":
+        primitive = Contract((0,), (0,))
+    # The other layer's result lies in the layout that it chose.
+    (given,) = apply(Map(operand(0) * 0.5), x)
+    return Graph((x,), apply(primitive, given, kernel), ("y",))
+
+
 def compile_cases(folder: Path) -> None:
     """Write the gl files of each case."""
     from keramos.emit.gl import emit_gl
-    from keramos.expr import operand
-    from keramos.graph import Graph, Value, apply, literal
-    from keramos.plan.layout import Limits
     from keramos.plan.names import constant_names
-    from keramos.primitives import Contract, Conv, Map, Spec
+    from keramos.plan.profile import limits
 
-    limits = Limits(16384, 2048, 8, 65536, 12)
     for case in CASES:
-        n, c, o = case.size, case.channels, case.filters
-        x = Value(Spec((c,) if case.kind == "dense" else (n, n, c)), name="x")
-        window = 1 if case.kind == "conv1" else 3
-        depth = 1 if case.kind == "depth" else c
-        pad = (window // 2, window // 2)
-        shape = (c, o) if case.kind == "dense" else (window, window, depth, o)
-        kernel = literal(np.zeros(shape, np.float32), name="kernel")
-        primitive: Any = Conv(
-            (1, 1), (pad, pad), (1, 1), (1, 1), c if case.kind == "depth" else 1
+        graph = graph_of(case)
+        gl = emit_gl(
+            graph,
+            names=constant_names(graph),
+            limits=limits(16384),
+            batch=1,
+            where=case.name,
         )
-        if case.kind == "dense":
-            primitive = Contract((0,), (0,))
-        # The layer reads what another layer wrote, in the layout that this one chose.
-        (given,) = apply(Map(operand(0) * 0.5), x)
-        graph = Graph((x,), apply(primitive, given, kernel), ("y",))
-        names = constant_names(graph)
-        gl = emit_gl(graph, names=names, limits=limits, batch=1, where=case.name)
         for file, data in gl.files.items():
             path = folder / case.name / file
             path.parent.mkdir(parents=True, exist_ok=True)

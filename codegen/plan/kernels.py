@@ -1,0 +1,373 @@
+"""Which kernel computes a node, and in which layout: candidates and their cost.
+
+Any kernel reads any layout, some of them at twice the price. A node takes the layout
+for which its own kernel and those of its readers take the least time together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from keramos.graph import Node, Value
+from keramos.plan.layout import (
+    LANES,
+    B,
+    DoesNotFitError,
+    Layout,
+    Limits,
+    W,
+    blocks,
+    canonical,
+    image,
+    rows,
+)
+from keramos.plan.profile import DEVICES, Device
+from keramos.primitives import (
+    Concat,
+    Contract,
+    Conv,
+    Gather,
+    Map,
+    Pad,
+    Primitive,
+    Reduce,
+    Reshape,
+    Resize,
+    Scan,
+    Shape,
+    Slice,
+    Softmax,
+    Transpose,
+    Window,
+)
+
+BYTES_PER_TEXEL = 16
+# Offsets into uniform buffers are multiples of 256 bytes: so many four-vectors.
+ALIGNMENT = 16
+# Families in which one fragment computes neighbouring pixels.
+WITH_PIXELS = frozenset({"conv_rows", "conv_slide", "depthwise_rows"})
+# A window that slides is unrolled along w.
+WIDEST_WINDOW = 7
+# More draw buffers than this gain nothing once the weights cost no texel fetches.
+UNIFORM_GROUP = 4
+# What one fragment may compute: neighbours along w, channel blocks.
+PIXELS = (1, 2, 4, 8)
+GROUPS = (1, 2, 4, 8)
+# From so many on, neighbours in the layers of a texture are as good as scattered.
+SCATTERED = 8
+
+
+class NoKernelError(Exception):
+    """No kernel family computes a node."""
+
+
+@dataclass(frozen=True, slots=True)
+class UniformWeights:
+    """A kernel in uniform blocks, the same for all fragments of a draw.
+
+    Each draw binds the *chunks* blocks of its group of filters; a block holds
+    ``(tap, channel of the chunk, block of the group)`` for *chunk_blocks* blocks of
+    input channels. *taps* are padded where blocks must start at multiples of 256 bytes.
+    """
+
+    value: Value
+    taps: int
+    chunks: int
+    chunk_blocks: int
+
+    def vectors(self, group: int) -> int:
+        """Return the four-vectors of one uniform block."""
+        return self.taps * self.chunk_blocks * LANES * group
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one fragment does.
+
+    It fetches texels of computed tensors (*inputs*) and of *weights*, reads vectors
+    from uniform blocks, multiplies and adds vectors, and stores texels.
+    """
+
+    inputs: float
+    weights: float
+    uniforms: float
+    products: float
+    stores: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A way to compute a node: a GLSL body, what it writes, and its estimated time.
+
+    One fragment computes *group* channel blocks of as many neighbours as the layout and
+    the family allow. *cost* is in microseconds.
+    """
+
+    family: str
+    layout: Layout
+    group: int
+    uniform: UniformWeights | None
+    cost: float
+
+    @property
+    def pixels(self) -> int:
+        """Return how many neighbours along w one fragment computes."""
+        return self.layout.pixels if self.family in WITH_PIXELS else 1
+
+
+_FAMILIES: Mapping[type[Primitive], str] = {
+    Map: "map",
+    Contract: "contract",
+    Window: "pool",
+    Reduce: "reduce",
+    Softmax: "softmax",
+    Resize: "resize",
+    Gather: "move",
+    Reshape: "move",
+    Transpose: "move",
+    Slice: "move",
+    Pad: "move",
+    Concat: "move",
+}
+
+
+def family(node: Node) -> str:
+    """Return the simplest kernel family that computes *node*.
+
+    Raises NoKernelError for what has none.
+    """
+    primitive = node.primitive
+    if isinstance(primitive, Conv):
+        return _conv_family(primitive, node.inputs[1])
+    return _FAMILIES[type(primitive)]
+
+
+def _conv_family(conv: Conv, kernel: Value) -> str:
+    if kernel.constant is None:
+        raise NoKernelError("the gl target has no convolution with a computed kernel")
+    depth, filters = (d or 0 for d in kernel.shape[-2:])
+    if conv.groups == 1:
+        return "conv"
+    if depth == 1 and filters == conv.groups:
+        return "depthwise"
+    aligned = depth % LANES == 0 and (filters // conv.groups) % LANES == 0
+    return "conv" if aligned else "grouped"
+
+
+def best(
+    node: Node, *, batch: int, limits: Limits, readers: Sequence[Node] = ()
+) -> Kernel:
+    """Return the cheapest kernel, with the layout that it writes.
+
+    *readers* are the nodes that read the result. Raises NoKernelError, and
+    DoesNotFitError where the result has no layout.
+    """
+    shape = node.specs[0].shape
+    penalty = sum(_penalty(reader, batch, limits) for reader in readers)
+    candidates = [
+        (kernel.cost + (penalty if is_scattered(layout) else 0.0), number, kernel)
+        for number, layout in enumerate(layouts(shape, batch=batch, limits=limits))
+        for kernel in kernels(node, layout, limits)
+    ]
+    return min(candidates, key=lambda candidate: candidate[:2])[2]
+
+
+def _penalty(reader: Node, batch: int, limits: Limits) -> float:
+    """Return the microseconds that it costs *reader* if what it reads is scattered."""
+    if isinstance(reader.primitive, Scan):
+        return 0.0
+    shape = reader.specs[0].shape
+    try:
+        together, scattered = (
+            min(
+                kernel.cost
+                for layout in layouts(shape, batch=batch, limits=limits)
+                for kernel in kernels(reader, layout, limits, scattered=scattered)
+            )
+            for scattered in (False, True)
+        )
+    except (DoesNotFitError, NoKernelError):
+        return 0.0
+    return scattered - together
+
+
+def is_scattered(layout: Layout) -> bool:
+    """Return whether neighbours along w lie apart: their texels share no cache line."""
+    wide = any(digit.axis == W and digit.place == "x" for digit in layout.digits)
+    return wide or layout.pixels >= SCATTERED
+
+
+def layouts(shape: Shape, *, batch: int, limits: Limits) -> Iterator[Layout]:
+    """Yield the layouts that a result may have; raise DoesNotFitError for none."""
+    _, _, w, c = canonical(shape)
+    found = False
+    for pixels in PIXELS:
+        for group in GROUPS:
+            most = pixels * group <= limits.draw_buffers
+            if not most or pixels > w or group > blocks(c):
+                continue
+            try:
+                yield rows(
+                    shape, batch=batch, limits=limits, pixels=pixels, group=group
+                )
+            except DoesNotFitError:
+                continue
+            found = True
+    try:
+        yield image(shape, batch=batch, limits=limits)
+    except DoesNotFitError:
+        if not found:
+            raise
+
+
+def kernels(
+    node: Node, layout: Layout, limits: Limits, *, scattered: bool = False
+) -> Iterator[Kernel]:
+    """Yield the kernels that compute *node* into *layout*.
+
+    *scattered* is whether the texels of its first operand are.
+    """
+    kind = family(node)
+    device = DEVICES[limits.profile]
+    widest = min(limits.draw_buffers, layout.group)
+    for name, group, uniform in _ways(node, kind, layout, widest, limits):
+        pixels = layout.pixels if name in WITH_PIXELS else 1
+        done = _work(node, name, pixels, group)
+        fragments = layout.width * layout.height
+        draws = layout.layers // (layout.group * pixels) * -(-layout.group // group)
+        time = _time(done, device, scattered=scattered)
+        if group >= device.crowd or (pixels >= device.crowd and name == "conv_rows"):
+            time *= device.crowded
+        cost = draws * (device.draw + max(fragments, device.busy) * time / 1e6)
+        yield Kernel(name, layout, group, uniform, cost)
+
+
+Way = tuple[str, int, UniformWeights | None]
+
+
+def _ways(
+    node: Node, kind: str, layout: Layout, widest: int, limits: Limits
+) -> Iterator[Way]:
+    """Yield families, channel blocks per fragment, and weights in uniform blocks."""
+    conv = node.primitive
+    if not isinstance(conv, Conv):
+        yield kind, widest, None
+        return
+    if layout.pixels > 1:
+        whole = widest == layout.group
+        if kind == "conv" and whole and _group(conv, layout, widest) == widest:
+            yield "conv_rows", widest, None
+            if _slides(conv, node.inputs[1]):
+                yield "conv_slide", widest, None
+        elif kind == "depthwise" and whole and _slides(conv, node.inputs[1]):
+            yield "depthwise_rows", widest, None
+        else:
+            yield kind, _group(conv, layout, widest) if kind == "conv" else widest, None
+        return
+    for group in GROUPS:
+        if group <= widest and _group(conv, layout, group) == group:
+            yield kind, group, None
+    if kind == "conv" and conv.groups == 1 and layout.group == layout.extents[B]:
+        few = min(widest, UNIFORM_GROUP)
+        weights = _uniform(node.inputs[1], few, limits)
+        if weights is not None:
+            yield "conv_uniform", few, weights
+
+
+def _group(conv: Conv, layout: Layout, most: int) -> int:
+    """Return how many blocks one draw may write: all read the same input channels."""
+    if conv.groups == 1:
+        return most
+    return math.gcd(most, layout.channels // conv.groups // LANES) or 1
+
+
+def _slides(conv: Conv, kernel: Value) -> bool:
+    """Return whether the windows of neighbours overlap."""
+    *window, _, _ = kernel.shape
+    width = (window or [1])[-1] or 0
+    plain = {*conv.dilation, *conv.input_dilation} == {1}
+    return plain and 1 < width <= WIDEST_WINDOW
+
+
+def _uniform(kernel: Value, group: int, limits: Limits) -> UniformWeights | None:
+    """Return how a kernel is cut into uniform blocks; None where they are too few."""
+    *window, depth, _ = (d or 0 for d in kernel.shape)
+    room = limits.uniform_block // BYTES_PER_TEXEL // group
+    unit = ALIGNMENT // math.gcd(ALIGNMENT, LANES * group)
+    padded = -(-math.prod(window) // unit) * unit
+    total = -(-depth // LANES)
+    most = room // (padded * LANES)
+    if most == 0 or -(-total // most) > limits.uniform_blocks:
+        return None
+    chunks = -(-total // most)
+    return UniformWeights(kernel, padded, chunks, -(-total // chunks))
+
+
+def work(node: Node, kernel: Kernel) -> Work:
+    """Return what one fragment of *kernel* does for *node*."""
+    return _work(node, kernel.family, kernel.pixels, kernel.group)
+
+
+def _work(node: Node, name: str, pixels: int, group: int) -> Work:
+    """Return what one fragment of family *name* does."""
+    cells = pixels * group
+    primitive = node.primitive
+    if isinstance(primitive, Conv):
+        *window, depth, _ = (d or 0 for d in node.inputs[1].shape)
+        taps, width = math.prod(window), (window or [1])[-1]
+        columns = (pixels - 1) * (primitive.strides or (1,))[-1] + width
+        steps = taps * blocks(depth)
+        vectors = steps * LANES * group
+        match name:
+            case "conv_uniform":
+                return Work(steps, 0, vectors, vectors * pixels, cells)
+            case "conv_slide":
+                near = steps // width * columns
+                return Work(near, vectors, 0, vectors * pixels, cells)
+            case "conv" | "conv_rows":
+                return Work(steps * pixels, vectors, 0, vectors * pixels, cells)
+            case "depthwise_rows":
+                near = taps // width * columns * group
+                return Work(near, taps * group, 0, taps * cells, cells)
+            case "depthwise":
+                return Work(taps * group, taps * group, 0, taps * group, group)
+            case _:
+                lanes = taps * depth * LANES * group
+                return Work(lanes, lanes, 0, lanes, group)
+    terms = _terms(node)
+    if isinstance(primitive, Contract):
+        vectors = terms * LANES * group
+        return Work(terms, vectors, 0, vectors, group)
+    inputs = 1 if isinstance(primitive, Concat) else len(node.operands)
+    return Work(terms * inputs * group, 0, 0, terms * inputs * group, group)
+
+
+def _terms(node: Node) -> int:
+    """Return how many texels of its first operand go into one of the result."""
+    x = [d or 0 for d in node.inputs[0].shape] or [1]
+    match node.primitive:
+        case Contract():
+            return blocks(x[-1])
+        case Window(size=size):
+            return math.prod(size)
+        case Reduce(axes=axes) | Softmax(axis=axes):
+            listed = axes if isinstance(axes, tuple) else (axes,)
+            sizes = [blocks(x[a]) if a == len(x) - 1 else x[a] for a in listed]
+            return math.prod(sizes) * (1 if isinstance(node.primitive, Reduce) else 3)
+        case Resize():
+            return 4
+        case _:
+            return 1
+
+
+def _time(work: Work, device: Device, *, scattered: bool) -> float:
+    """Return the picoseconds of a fragment: what it has most of hides the rest."""
+    inputs = work.inputs * (device.scattered if scattered else 1.0)
+    return max(
+        (inputs + work.weights) * device.fetch,
+        work.uniforms * device.uniform,
+        work.products * device.product,
+        work.stores * device.store,
+    )
