@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 from unittest.mock import patch
 
 from keramos.graph import Node
@@ -24,8 +23,12 @@ def only(wanted: Kernel, kind: type[Primitive]) -> Iterator[None]:
             if same or not isinstance(node.primitive, kind):
                 yield kernel
 
-    def single(node: Node, **given: Any) -> Kernel:
-        return wanted if isinstance(node.primitive, kind) else best(node, **given)
+    def single(
+        node: Node, *, batch: int, limits: Limits, readers: Sequence[Node] = ()
+    ) -> Kernel:
+        if isinstance(node.primitive, kind):
+            return wanted
+        return best(node, batch=batch, limits=limits, readers=readers)
 
     with patch.object(gl, "kernels", some), patch.object(gl, "best", single):
         yield

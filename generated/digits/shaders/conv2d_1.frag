@@ -39,9 +39,11 @@ const int first = 0;
 layout(location = 0) out vec4 o0;
 layout(location = 1) out vec4 o1;
 #define EACH_CELL(F) F(0, 0, r00, o0) F(1, 0, r10, o1)
-#define EACH_PIXEL(F) F(0, x0, s0) F(1, x1, s1)
-#define CELLS_0(F) F(x0, r00) F(x1, r10)
-#define EACH_COLUMN(F) F(0, CELLS_0)
+#define EACH_COLUMN(F) F(0, x0) F(1, x1) F(2, x2) F(3, x3)
+#define EACH_TAP(F) F(0, 0, CELLS_00) F(1, 0, CELLS_10) F(2, 0, CELLS_20)
+#define CELLS_00(F) F(x0, r00) F(x1, r10)
+#define CELLS_10(F) F(x1, r00) F(x2, r10)
+#define CELLS_20(F) F(x2, r00) F(x3, r10)
 
 vec4 at0(int n, int d, int h, int w, int b) {
     return texelFetch(t0, ivec3(b, h * 13 + ((w >> 1)), ((w & 1))), 0);
@@ -73,8 +75,8 @@ vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
 // The first block of the input channels that output block b reads.
 int first_block(int b) { return 0; }
 
-// Convolution over few pixels and many channels: PIXELS neighbours in a row share the
-// weights that one fragment fetches.
+// Convolution of PIXELS neighbours in a row, whose windows overlap: a column of x is
+// fetched once for all of them.
 //
 //   y[i, o] = finish(sum over u, c of x[i * STRIDE + u - PAD, c] * k[u, c, o])
 //
@@ -82,16 +84,15 @@ int first_block(int b) { return 0; }
 // buffer. at1 reads the kernel: (tap, channel, block of four filters).
 
 #define ZERO(p, q, r, o) vec4 r = vec4(0.0);
-#define PLACE(p, near, place) int place = source(w + p, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W);
-#define FETCH(p, near, place) \
-    vec4 near = at0(n, z, y, max(place, 0), base + i); \
-    if (place < 0) near = vec4(0.0);
+#define FETCH(j, near) \
+    vec4 near = at0(n, z, y, clamp(left + j, 0, IN_W - 1), base + i); \
+    if (left + j < 0 || left + j >= IN_W) near = vec4(0.0);
 #define MULTIPLY(near, r) r += near.x * k0 + near.y * k1 + near.z * k2 + near.w * k3;
-#define COLUMN(q, CELLS) { \
-    vec4 k0 = at1(0, 0, tap, c, b + q); \
-    vec4 k1 = at1(0, 0, tap, c + 1, b + q); \
-    vec4 k2 = at1(0, 0, tap, c + 2, b + q); \
-    vec4 k3 = at1(0, 0, tap, c + 3, b + q); \
+#define TAP(v, q, CELLS) { \
+    vec4 k0 = at1(0, 0, row + v, c, b + q); \
+    vec4 k1 = at1(0, 0, row + v, c + 1, b + q); \
+    vec4 k2 = at1(0, 0, row + v, c + 2, b + q); \
+    vec4 k3 = at1(0, 0, row + v, c + 3, b + q); \
     CELLS(MULTIPLY) }
 #define STORE(p, q, r, o) o = finish(r, n, d, h, w + p, b + q);
 
@@ -99,6 +100,7 @@ void main() {
     int n, d, h, w, b;
     locate(n, d, h, w, b);
     int base = first_block(b);
+    int left = w * STRIDE_W - PAD_W;
     EACH_CELL(ZERO)
     for (int t = 0; t < KERNEL_D; ++t) {
         int z = source(d, t, STRIDE_D, DILATION_D, PAD_D, UP_D, IN_D);
@@ -106,14 +108,11 @@ void main() {
         for (int u = 0; u < KERNEL_H; ++u) {
             int y = source(h, u, STRIDE_H, DILATION_H, PAD_H, UP_H, IN_H);
             if (y < 0) continue;
-            for (int v = 0; v < KERNEL_W; ++v) {
-                EACH_PIXEL(PLACE)
-                int tap = (t * KERNEL_H + u) * KERNEL_W + v;
-                for (int i = 0; i < IN_BLOCKS; ++i) {
-                    EACH_PIXEL(FETCH)
-                    int c = 4 * i;
-                    EACH_COLUMN(COLUMN)
-                }
+            int row = (t * KERNEL_H + u) * KERNEL_W;
+            for (int i = 0; i < IN_BLOCKS; ++i) {
+                int c = 4 * i;
+                EACH_COLUMN(FETCH)
+                EACH_TAP(TAP)
             }
         }
     }

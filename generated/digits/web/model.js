@@ -72,16 +72,16 @@ const DESCRIPTION = {
       sha256: "de1e356a00ef0453f6b776415c244aa92bdc215feefc28b6d92eaeba951fc06c",
     },
     "shaders/plan.json": {
-      bytes: 3931,
-      sha256: "7668abd6db0398606c61ab042d81a4bab791fd817570d194bd9a40a3f82e0fde",
+      bytes: 3948,
+      sha256: "092e529d2d8cf9f6383a7c61de0579f1c21a5a6e872c56e4c7b651e533b8593c",
     },
     "shaders/conv2d.frag": {
-      bytes: 3822,
-      sha256: "e2432ec9412e2e5de94861d86de693dea50a327d653ac3c970b30fa7752152c3",
+      bytes: 3793,
+      sha256: "95c24f17be0728fffbb558bea50cfdf79611566f734ec9c154c73b29bc879f34",
     },
     "shaders/conv2d_1.frag": {
-      bytes: 3844,
-      sha256: "2639c8aa8f2e3caa11a0f1c918aa3f776356c51d17cab31d18e46cea429fd0a7",
+      bytes: 3824,
+      sha256: "ab86b55c026f8259002d9b87bbdb981b14f3ef1cd40bf6053f050b9556955310",
     },
     "shaders/max_pooling2d.frag": {
       bytes: 2565,
@@ -92,12 +92,12 @@ const DESCRIPTION = {
       sha256: "29a0f679c3d8d01e8e7d6de8424102ef94a7cf83b0ce0d5b37a348fb6f0510de",
     },
     "shaders/dense_1.frag": {
-      bytes: 3308,
-      sha256: "1cd2bd35704278b5d7d8e2123fa4e0aed70b844b7b8c499b904af6b63722cdb8",
+      bytes: 3546,
+      sha256: "998c5e5fc7d1733e0d295e351eec267a5bb885c9689a948698692b438562a395",
     },
     "shaders/dense_1_2.frag": {
       bytes: 2672,
-      sha256: "eddd64679f57feaea991d400e23a2bc786f700094a2cbc87f05bdb83a35d54b4",
+      sha256: "693584037f4393c3d9177ae490b8822d5f185e4d1ecad2eaa9ee0542f284669d",
     },
   },
 };
