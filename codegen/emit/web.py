@@ -24,7 +24,7 @@ VENDORED = (
     "webgl.js",
 )
 # What the module fetches, beside its own code.
-FETCHED = (".frag", "shaders/plan.json", ".safetensors")
+FETCHED = (".frag", ".json", ".safetensors")
 
 ARRAYS: Mapping[DType, str] = {
     "float32": "Float32Array",

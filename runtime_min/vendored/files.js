@@ -19,11 +19,6 @@ export class Files {
     this.#options = options;
   }
 
-  /** The paths that end with *suffix*. */
-  paths(suffix) {
-    return Object.keys(this.#digests).filter((path) => path.endsWith(suffix));
-  }
-
   has(path) {
     return Object.hasOwn(this.#digests, path);
   }

@@ -4,12 +4,12 @@ import { Files, LoadError } from "./files.js";
 import { namedOutputs, readInputs } from "./samples.js";
 import { readTensors } from "./tensors.js";
 import { VerificationError, check } from "./verification.js";
-import { DeviceError, Executor, openContext } from "./webgl.js";
+import { DeviceError, Executor, choosePlan, openContext } from "./webgl.js";
 
 export { DeviceError, LoadError, VerificationError };
 
 const WEIGHTS = "weights.safetensors";
-const PLAN = "shaders/plan.json";
+const SHADERS = "shaders/";
 const SAMPLE = "sample.safetensors";
 const DEVICES = ["auto", "webgl2", "cpu"];
 
@@ -86,6 +86,11 @@ class Model {
     return this.#ready.counts;
   }
 
+  /** No texture is wider or higher than this; undefined on the CPU. */
+  get textureSize() {
+    return this.#ready.textureSize;
+  }
+
   /** The GPU's name, or "JavaScript". */
   get renderer() {
     return this.#ready.renderer;
@@ -117,24 +122,17 @@ class Model {
   async #useWebgl() {
     const { gl, canvas, maxTextureSize, onProgress, signal } = this.#options;
     try {
-      if (!this.#files.has(PLAN)) {
+      if (!this.#files.has(`${SHADERS}plan.json`)) {
         throw new DeviceError("the package was compiled without the target gl");
       }
       const context = gl ?? openContext(canvas);
       this.#owned = gl === undefined && canvas === undefined ? context : undefined;
-      const [tensors, plan, shaders] = await Promise.all([
+      const [tensors, programs] = await Promise.all([
         this.#weights(),
-        this.#files.text(PLAN),
-        this.#shaders(),
+        this.#programs(context, SHADERS, maxTextureSize),
       ]);
-      this.#executor = await Executor.create(context, {
-        plan: JSON.parse(plan),
-        shaders,
-        tensors,
-        maxTextureSize,
-        onProgress,
-        signal,
-      });
+      const options = { ...programs, tensors, onProgress, signal };
+      this.#executor = await Executor.create(context, options);
       this.device = "webgl2";
     } catch (error) {
       this.dispose();
@@ -165,11 +163,14 @@ class Model {
     return this.#tensors;
   }
 
-  async #shaders() {
-    const paths = this.#files.paths(".frag");
-    const texts = await Promise.all(paths.map((path) => this.#files.text(path)));
-    const names = paths.map((path) => path.slice("shaders/".length));
-    return new Map(names.map((name, index) => [name, texts[index]]));
+  /** Return the plan in *folder* that fits the device, and its shaders by name. */
+  async #programs(context, folder, maxTextureSize) {
+    const text = (name) => this.#files.text(folder + name);
+    const read = async (name) => JSON.parse(await text(name));
+    const plan = await choosePlan(context, read, maxTextureSize);
+    const names = [...new Set(plan.programs.map(({ file }) => file))];
+    const texts = await Promise.all(names.map(text));
+    return { plan, shaders: new Map(names.map((name, k) => [name, texts[k]])) };
   }
 
   /**

@@ -221,13 +221,12 @@ export class Executor {
   #restorations = [];
 
   /**
-   * Create every texture, program and framebuffer of *plan*.
+   * Create every texture, program and framebuffer of *plan*, one that fits *gl*.
    *
    * *shaders* are the programs' texts by file name, *tensors* the weights by name;
    * both are kept, to begin anew on a context that was lost. Throws DeviceError.
    */
-  static async create(gl, { plan, shaders, tensors, maxTextureSize, ...options }) {
-    requireDevice(gl, plan, maxTextureSize);
+  static async create(gl, { plan, shaders, tensors, ...options }) {
     const executor = new Executor(gl, plan, shaders, tensors);
     try {
       await executor.#build(options);
@@ -257,6 +256,11 @@ export class Executor {
   /** The names of the stages, in the order in which they run. */
   get stageNames() {
     return this.#plan.steps.map(({ name }) => name);
+  }
+
+  /** No texture is wider or higher than this: the limit of the plan that runs. */
+  get textureSize() {
+    return this.#plan.limits.texture_size;
   }
 
   /** The GPU's name, where the browser tells it. */
@@ -745,11 +749,35 @@ export class Executor {
   }
 }
 
-/** Throw DeviceError where *gl* can't hold what *plan* needs. */
-function requireDevice(gl, plan, maxTextureSize = Infinity) {
+/**
+ * Return the plan with the highest limits that *gl* satisfies; throw DeviceError.
+ *
+ * *read* returns a plan by its file's name, in a promise. plan.json has the lowest
+ * limits, and names the others. No plan for more than *maxTextureSize* is taken.
+ */
+export async function choosePlan(gl, read, maxTextureSize = Infinity) {
   if (gl.getExtension("EXT_color_buffer_float") === null) {
     throw new DeviceError("this GPU can't render to float textures");
   }
+  const lowest = await read("plan.json");
+  for (const name of lowest.higher) {
+    const plan = await read(name);
+    const { texture_size: limit } = plan.limits;
+    if (limit <= maxTextureSize && lacking(gl, plan, maxTextureSize).length === 0) {
+      return plan;
+    }
+  }
+  const reasons = lacking(gl, lowest, maxTextureSize);
+  if (reasons.length > 0) {
+    throw new DeviceError(
+      `this GPU is too small for the package: ${reasons.join("; ")}`,
+    );
+  }
+  return lowest;
+}
+
+/** Return the limits of *gl* that are below what *plan* needs. */
+function lacking(gl, plan, maxTextureSize) {
   const most = (numbers) => numbers.reduce((a, b) => Math.max(a, b), 0);
   const sizes = plan.textures;
   const needed = {
@@ -764,12 +792,7 @@ function requireDevice(gl, plan, maxTextureSize = Infinity) {
     const value = gl.getParameter(gl[name]);
     return name === "MAX_TEXTURE_SIZE" ? Math.min(value, maxTextureSize) : value;
   };
-  const lacking = Object.entries(needed)
+  return Object.entries(needed)
     .filter(([name, need]) => given(name) < need)
     .map(([name, need]) => `${name} is ${given(name)}, needed ${need}`);
-  if (lacking.length > 0) {
-    throw new DeviceError(
-      `this GPU is too small for the package: ${lacking.join("; ")}`,
-    );
-  }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from keramos.emit.gl import emit_gl
@@ -17,7 +18,7 @@ def write_package(
     graph: Graph,
     folder: Path,
     *,
-    limits: Limits | None = None,
+    limits: Limits | Sequence[Limits] | None = None,
     batch: int = 1,
     given: Sample | None = None,
 ) -> dict[str, bytes]:

@@ -55,7 +55,7 @@ export interface LoadOptions {
   /** The name of a Cache Storage that keeps the files. */
   cache?: string;
   onProgress?: (progress: Progress) => void;
-  /** Refuse plans that need larger textures than this. */
+  /** Take no plan for larger textures than this. */
   maxTextureSize?: number;
 }
 
@@ -92,6 +92,8 @@ export interface Model {
   /** Why "auto" didn't take WebGL 2. */
   readonly fallback: string | undefined;
   readonly renderer: string;
+  /** No texture is wider or higher than this; undefined on the CPU. */
+  readonly textureSize: number | undefined;
   readonly stats: Stats;
   /** GPU objects held, by kind. */
   readonly counts: Readonly<Record<string, number>>;
