@@ -129,6 +129,20 @@ def compile_command(  # noqa: PLR0913  one parameter per option
     ] = None,
     weights_file: Weights = None,
     custom: Custom = None,
+    taps: Annotated[
+        str,
+        typer.Option(
+            metavar="LAYER[,LAYER]|all",
+            help="Layers whose outputs the package gives on request.",
+        ),
+    ] = "",
+    cam: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYER|auto",
+            help="Make class activation maps from this layer's outputs.",
+        ),
+    ] = None,
 ) -> None:
     """Compile MODEL into the Python package DIR/NAME."""
     options = Options(
@@ -137,6 +151,8 @@ def compile_command(  # noqa: PLR0913  one parameter per option
         profile=profile,
         batch=batch,
         input_shapes=dict(map(_input_shape, input_shape or ())),
+        taps=tuple(name.strip() for name in taps.split(",") if name.strip()),
+        cam=cam,
     )
     with _progress() as report:
         package = compile_file(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from keramos import source
+from keramos.class_activation import ClassActivation, class_activation
+from keramos.emit.activation import emit_activation
 from keramos.emit.directory import write, written
 from keramos.emit.gl import emit_gl
 from keramos.emit.javascript import emit_javascript
-from keramos.emit.package import Provenance, emit_package
+from keramos.emit.package import Provenance, emit_package, header
 from keramos.errors import CompileError, Problem, quoted
-from keramos.graph import Graph
-from keramos.importer import import_model
+from keramos.graph import Graph, Value
+from keramos.importer import import_layers
 from keramos.layers.custom import load_custom
 from keramos.passes import optimise
 from keramos.plan.layout import Limits
@@ -43,6 +46,8 @@ class Options:
     """What the user chose.
 
     *input_shapes* pins free dimensions: input name to shape without the batch axis.
+    *taps* are layers whose outputs stay available, "all" for every one; *cam* is the
+    layer whose outputs class activation maps are made from, "auto" for the last one.
     """
 
     targets: tuple[str, ...] = TARGETS
@@ -50,6 +55,8 @@ class Options:
     profile: Profile = "gpu"
     batch: int = 1
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    taps: tuple[str, ...] = ()
+    cam: str | None = None
 
     def problems(self) -> Iterator[Problem]:
         """Yield what can't be done whatever the model is."""
@@ -113,6 +120,8 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     weights_file: str | Path | None = None,
     custom: str | Path | None = None,
+    taps: Sequence[str] = (),
+    cam: str | None = None,
 ) -> Package:
     """Compile the model file *path* into the package *directory*/*name*.
 
@@ -122,8 +131,10 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     devices without a GPU. *input_shapes* pins free dimensions: input name
     to shape without the batch axis. *weights_file* has the weights of a *path* that is
     an architecture alone; *custom* is a Python file that defines layers with
-    :func:`keramos.custom_layer`, and is run. Raises CompileError with every problem;
-    then nothing has been written.
+    :func:`keramos.custom_layer`, and is run. *taps* names layers whose outputs the
+    package gives on request ("all": every layer), *cam* the layer whose outputs it
+    makes class activation maps from ("auto": the last feature map). Raises CompileError
+    with every problem; then nothing has been written.
     """
     sizes = (
         [max_texture_size] if isinstance(max_texture_size, int) else max_texture_size
@@ -134,6 +145,8 @@ def compile_model(  # noqa: PLR0913  options, each by its name
         profile,
         batch,
         {key: tuple(shape) for key, shape in (input_shapes or {}).items()},
+        tuple(taps),
+        cam,
     )
     sources = Sources(
         Path(path),
@@ -159,13 +172,13 @@ def compile_file(
     except CompileError as error:
         problems += error.problems
     try:
-        file, graph = _imported(sources, options, report=report)
+        model = _imported(sources, options, report=report)
     except CompileError as error:
         raise CompileError([*problems, *error.problems]) from None
     if problems:
         raise CompileError(problems)
     report(f"compiling {sources.model.name}")
-    files = _emitted(file, graph, sources=sources, name=name, options=options)
+    files = _emitted(model, sources=sources, name=name, options=options)
     report(f"writing {name}")
     try:
         write(files, directory / name)
@@ -178,8 +191,8 @@ def compile_file(
 
 def package_files(sources: Sources, *, name: str, options: Options) -> dict[str, bytes]:
     """Return the files of the package that the model gives, without writing them."""
-    file, graph = _imported(sources, options, report=silent)
-    return _emitted(file, graph, sources=sources, name=name, options=options)
+    model = _imported(sources, options, report=silent)
+    return _emitted(model, sources=sources, name=name, options=options)
 
 
 def package_name(path: Path) -> str:
@@ -201,20 +214,76 @@ def _name_problems(name: str) -> Iterator[Problem]:
         yield Problem("--name", problem, f"for example {quoted(f'{name}_model')}")
 
 
-def _imported(
-    sources: Sources, options: Options, *, report: Progress
-) -> tuple[KerasFile, Graph]:
-    """Return the file and its optimised graph."""
+@dataclass(frozen=True, slots=True)
+class _Imported:
+    """A model file and its optimised graph.
+
+    Behind the model's own outputs the graph has those of the layers *taps*, then the
+    features from which *activation*, a graph too, makes class activation maps.
+    """
+
+    file: KerasFile
+    graph: Graph
+    taps: tuple[str, ...]
+    activation: Graph | None
+
+
+def _imported(sources: Sources, options: Options, *, report: Progress) -> _Imported:
+    """Return what is compiled; raise CompileError."""
     report(f"reading {sources.model.name}")
     custom = {} if sources.custom is None else load_custom(sources.custom)
     file = source.read(sources.model, weights_file=sources.weights)
-    graph = import_model(file, input_shapes=options.input_shapes, custom=custom)
+    graph, layers = import_layers(
+        file, input_shapes=options.input_shapes, custom=custom
+    )
+    where = file.path.name
+    found: list[ClassActivation | Problem] = []
+    if options.cam is not None:
+        found.append(class_activation(graph, layers, layer=options.cam, where=where))
+    taps = _tapped(layers, options.taps)
+    problems = [each for each in (*found, *taps.values()) if isinstance(each, Problem)]
+    if problems:
+        raise CompileError(problems)
+    features = [
+        x for each in found if isinstance(each, ClassActivation) for x in each.features
+    ]
+    tapped = [x for x in taps.values() if isinstance(x, Value)]
+    whole = Graph(
+        graph.inputs,
+        (*graph.outputs, *tapped, *features),
+        (*graph.output_names, *taps, *(f"features_{k}" for k in range(len(features)))),
+        graph.name,
+    )
     report(f"optimising {sources.model.name}")
-    return file, optimise(graph)
+    activations = [x.graph for x in found if isinstance(x, ClassActivation)]
+    activation = optimise(activations[0]) if activations else None
+    return _Imported(file, optimise(whole), tuple(taps), activation)
+
+
+def _tapped(
+    layers: Mapping[str, Value], names: Sequence[str]
+) -> dict[str, Value | Problem]:
+    """Return the outputs of the layers *names* by name; problems for unknown ones."""
+    found: dict[str, Value | Problem] = {}
+    for name in names:
+        mine = {
+            known: value
+            for known, value in layers.items()
+            if name in ("all", known) or known.startswith(f"{name}:")
+        }
+        if not mine:
+            close = get_close_matches(name, layers, 1)
+            hint = (
+                f"is it {quoted(close[0])}?" if close else "keramos inspect lists them"
+            )
+            problem = f"there is no layer {quoted(name)} that is called"
+            found[name] = Problem("--taps", problem, hint)
+        found |= mine
+    return found
 
 
 def _emitted(
-    file: KerasFile, graph: Graph, *, sources: Sources, name: str, options: Options
+    model: _Imported, *, sources: Sources, name: str, options: Options
 ) -> dict[str, bytes]:
     """Return the package's files."""
     stated: dict[str, object] = {
@@ -223,30 +292,47 @@ def _emitted(
         "weights_file": None if sources.weights is None else sources.weights.name,
         "custom": None if sources.custom is None else sources.custom.name,
     }
+    if options.taps:
+        stated["taps"] = list(options.taps)
+    if options.cam is not None:
+        stated["cam"] = options.cam
+    graph, where = model.graph, model.file.path.name
+    provenance = Provenance(where, model.file.sha256, VERSION, model.file.keras_version)
     names = constant_names(graph)
-    where = file.path.name
+    ladder: list[Limits] = []
     gl = None
     if "gl" in options.targets:
         stated["max_texture_size"] = list(options.max_texture_size)
         stated["profile"] = options.profile
         stated["batch"] = options.batch
-        ladder = sorted(set(options.max_texture_size))
+        sizes = sorted(set(options.max_texture_size))
+        ladder = [limits(size, options.profile) for size in sizes]
         gl = emit_gl(
-            graph,
-            names=names,
-            limits=[limits(size, options.profile) for size in ladder],
-            batch=options.batch,
-            where=where,
+            graph, names=names, limits=ladder, batch=options.batch, where=where
         )
     javascript = None
     if "web" in options.targets:
         javascript = emit_javascript(graph, names=names, where=where)
+    constants = {} if gl is None else gl.constants
+    activation = None
+    if model.activation is not None:
+        activation = emit_activation(
+            model.activation,
+            stored={**names, **{value: name for name, value in constants.items()}},
+            limits=ladder,
+            batch=options.batch,
+            javascript=javascript is not None,
+            header=header(provenance),
+            where=where,
+        )
     return emit_package(
         graph,
         name=name,
         options=stated,
-        provenance=Provenance(where, file.sha256, VERSION, file.keras_version),
+        provenance=provenance,
         gl=None if gl is None else gl.files,
-        constants=None if gl is None else gl.constants,
+        constants=constants,
         javascript=javascript,
+        taps=model.taps,
+        activation=activation,
     )

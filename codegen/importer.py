@@ -38,6 +38,20 @@ def import_model(
     class names, and names of Lambda layers, to layers. Raises CompileError with every
     problem of the model.
     """
+    return import_layers(file, input_shapes=input_shapes, custom=custom)[0]
+
+
+def import_layers(
+    file: KerasFile,
+    *,
+    input_shapes: Mapping[str, tuple[int | None, ...]] | None = None,
+    custom: CustomLayers | None = None,
+) -> tuple[Graph, dict[str, Value]]:
+    """Return the graph of a model, and the outputs of its layers by name.
+
+    A layer inside a model is ``model/layer``; of several outputs and calls each has a
+    number behind: ``layer:1``. Raises CompileError like :func:`import_model`.
+    """
     model, session = _model(file, custom or {})
     inputs = _inputs(model, input_shapes or {})
     outputs = model.run({x.name: Masked(x) for x in inputs})
@@ -48,7 +62,24 @@ def import_model(
     names = _unique(ref.layer for ref in in_order(model.topology.outputs))
     graph = Graph(inputs, tuple(values), tuple(names), model.topology.name)
     graph.verify()
-    return graph
+    return graph, dict(_layer_outputs(model, ""))
+
+
+def _layer_outputs(model: Model, place: str) -> Iterator[tuple[str, Value]]:
+    """Yield the outputs of each layer of the model, with its name behind *place*."""
+    found: dict[str, list[Value]] = {name: [] for name in model.layers}
+    for (name, _), result in sorted(model.results.items(), key=lambda item: item[0]):
+        if name in found:  # inputs aren't
+            found[name] += [x.value for x in leaves(result) if isinstance(x, Masked)]
+    for name, values in found.items():
+        inner = model.layers[name]
+        if isinstance(inner, Model):
+            yield from _layer_outputs(inner, f"{place}{name}/")
+        if len(values) == 1:
+            yield f"{place}{name}", values[0]
+        else:
+            for number, value in enumerate(values):
+                yield f"{place}{name}:{number}", value
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,6 +266,8 @@ def _manifest(path: Path) -> _Manifest:
                     name: tuple(shape)
                     for name, shape in options["input_shapes"].items()
                 },
+                taps=tuple(options.get("taps", defaults.taps)),
+                cam=options.get("cam", defaults.cam),
             ),
             files=tuple(stored["files"]),
         )

@@ -25,6 +25,8 @@ ORDER = (
     "layers",
     "importer",
     "passes",
+    "gradient",
+    "class_activation",
     "plan",
     "shaders",
     "templates",

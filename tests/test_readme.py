@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from importlib.resources import as_file
 from pathlib import Path
 
 import model_files as files
 import pytest
 
+from keramos import compile_model, examples
 from keramos.layers.registry import LAYERS
 from keramos.runtime_min.interpreter import LAYERS as INTERPRETED
 
@@ -83,12 +85,22 @@ def test_the_second_program_compiles_and_reports(tmp_path: Path) -> None:
     assert out.startswith("other.h5: layer 'conv1' (MyConv): ")
 
 
-def test_the_third_program_defines_a_layer(
+def test_the_third_program_looks_into_the_model(tmp_path: Path) -> None:
+    with as_file(examples.digits("digits.keras")) as model:
+        compile_model(model, tmp_path, name="digits", taps=("conv2d",), cam="auto")
+    before = "import digits, numpy as np; x = np.zeros((5, 28, 28, 1), np.float32)\n"
+
+    out = run(f"{before}{programs()[2]}print(features.shape, maps.shape)", cwd=tmp_path)
+
+    assert out == "(5, 26, 26, 16) (5, 24, 24)\n"
+
+
+def test_the_fourth_program_defines_a_layer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     files.with_lambda(Path("model.keras"), name="my_lambda")
-    Path("layers.py").write_text(programs()[2])
+    Path("layers.py").write_text(programs()[3])
 
     run(
         "from keramos.__main__ import main;"

@@ -75,8 +75,8 @@ def _lengths(shape: Shape, length: int) -> tuple[int, ...]:
     return tuple(length if d is None else d for d in shape)
 
 
-def emit_sample(graph: Graph, given: Sample) -> bytes:
-    """Return ``sample.safetensors``."""
+def emit_sample(graph: Graph, given: Sample, *, outputs: int | None = None) -> bytes:
+    """Return ``sample.safetensors`` with the first *outputs* of the graph, or all."""
     tensors: dict[str, Tensor] = {}
     for x, array in zip(graph.inputs, given.inputs, strict=True):
         tensors[f"input.{x.name}"] = _tensor(array, x.spec)
@@ -92,7 +92,7 @@ def emit_sample(graph: Graph, given: Sample) -> bytes:
             values[value.key] = array
     n = len(given.inputs[0]) if given.inputs else 1
     for place, (name, y) in enumerate(
-        zip(graph.output_names, graph.outputs, strict=True)
+        zip(graph.output_names[:outputs], graph.outputs[:outputs], strict=True)
     ):
         array = values[y.key]
         array = np.broadcast_to(array, (n, *array.shape[1:]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -71,13 +71,19 @@ def emit_web(  # noqa: PLR0913 - options, each by its name
     provenance: str,
     files: Mapping[str, bytes],
     cpu: bool,
+    taps: Sequence[str] = (),
+    activation: Graph | None = None,
 ) -> dict[str, bytes]:
     """Return ``web/`` and ``package.json`` for a package that holds *files*.
 
     *name* is the package's import name, *version* the compiler's, *provenance* safe
     text that tells where the package comes from; *cpu* is whether there is a
-    ``web/cpu.js``.
+    ``web/cpu.js``. Behind its own outputs the graph has those of the layers *taps*,
+    then what the graph of the class *activation* map takes.
     """
+    features = 0 if activation is None else len(activation.inputs) - 1
+    own = len(graph.outputs) - len(taps) - features
+    tapped = graph.output_specs[own : own + len(taps)]
     values: dict[str, object] = {
         "name": js_literal(name),
         "header": [
@@ -86,7 +92,9 @@ def emit_web(  # noqa: PLR0913 - options, each by its name
             *provenance.splitlines(),
         ],
         "inputs": [_port(x.name, x.spec) for x in graph.inputs],
-        "outputs": list(map(_port, graph.output_names, graph.output_specs)),
+        "outputs": list(map(_port, graph.output_names[:own], graph.output_specs[:own])),
+        "taps": list(map(_port, taps, tapped)),
+        "activation": None if activation is None else _map(activation),
         "stages": _stages(graph),
         "files": [_file(path, data) for path, data in files.items() if _fetched(path)],
         "cpu": cpu,
@@ -112,6 +120,15 @@ def _port(name: str, spec: Spec) -> _Port:
         array=ARRAYS[spec.dtype],
         text=f"{comment(name)}: {spec.dtype} {shape_text(spec.shape)}",
     )
+
+
+def _map(activation: Graph) -> str:
+    """Return what makes class activation maps: the number of classes, and the shape."""
+    *features, label = activation.inputs
+    (classes,) = label.shape
+    shape = list(activation.output_specs[0].shape)
+    described = {"classes": classes, "features": len(features), "shape": shape}
+    return js_literal(described)
 
 
 def _stages(graph: Graph) -> list[_Stage]:

@@ -8,7 +8,7 @@ until its last reader has run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keramos.graph import Graph, Node, Value, ValueKey
 from keramos.plan.names import constant_names, input_names, stage_names
@@ -80,11 +80,12 @@ class Names:
         return candidate
 
 
-def plan(graph: Graph) -> Plan:
-    """Return the plan of a model."""
+def plan(graph: Graph, *, constants: Mapping[Value, str] | None = None) -> Plan:
+    """Return the plan of a model; *constants* may name its constants otherwise."""
     stages = stage_names(graph)
     names = Names(stages.values())
-    return _plan(graph, "predict", stages, names, frozenset())
+    planned = _plan(graph, "predict", stages, names, frozenset())
+    return planned if constants is None else replace(planned, constants=constants)
 
 
 def _plan(

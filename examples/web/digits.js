@@ -65,7 +65,8 @@ const read = newest(async () => {
   show(probabilities);
   answer.textContent = probabilities.indexOf(Math.max(...probabilities));
   session.refresh();
-  showMaps(maps, await session.model.layerOutputs(pixels));
+  const layers = session.model.taps.map(({ name }) => name);
+  showMaps(maps, await session.model.layerOutputs(pixels, layers));
 });
 
 function clear() {

@@ -124,24 +124,9 @@ const read = newest(async () => {
   show(probabilities);
   answer.textContent = EMOTIONS[best];
   refresh();
-  heat = await activation(model, pixels, best);
+  heat = await model.classActivationMap(pixels, { classIndex: best });
   drawOverlay();
 });
-
-/** Return the map of one class, its positive part scaled to 1. */
-async function activation(model, pixels, label) {
-  const last = model.stages.findLast(
-    ({ shape }) => shape.length === 3 && shape[2] === EMOTIONS.length,
-  );
-  const { [last.name]: output } = await model.layerOutputs(pixels, [last.name]);
-  const [h, w, classes] = output.shape;
-  const levels = Array.from(
-    { length: h * w },
-    (_, i) => output.data[i * classes + label],
-  );
-  const most = Math.max(...levels, 0);
-  return { h, w, levels: levels.map((x) => (most > 0 ? Math.max(x, 0) / most : 0)) };
-}
 
 function drawOverlay() {
   context.globalAlpha = 1;
@@ -149,10 +134,11 @@ function drawOverlay() {
   if (heat === null) {
     return;
   }
-  map.width = heat.w;
-  map.height = heat.h;
-  const image = map.getContext("2d").createImageData(heat.w, heat.h);
-  for (const [i, level] of heat.levels.entries()) {
+  const [height, width] = heat.shape;
+  map.width = width;
+  map.height = height;
+  const image = map.getContext("2d").createImageData(width, height);
+  for (const [i, level] of heat.data.entries()) {
     image.data.set([255, 120 * (1 - level), 0, 255 * level], 4 * i);
   }
   map.getContext("2d").putImageData(image, 0, 0);

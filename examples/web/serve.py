@@ -25,16 +25,22 @@ POLICY = "default-src 'self'"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model file below ``examples/``, and the shapes that its inputs get."""
+    """A model file below ``examples/``, and what its page needs besides.
+
+    *input_shapes* pins the inputs' free dimensions, *taps* are layers to look into,
+    *cam* is the layer to make class activation maps from.
+    """
 
     path: str
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    taps: tuple[str, ...] = ()
+    cam: str | None = None
 
 
 MODELS = {
-    "digits": Model("digits/digits.keras"),
+    "digits": Model("digits/digits.keras", taps=("all",)),
     "vae_decoder": Model("vae/vae_decoder.keras"),
-    "emotion": Model("emotion/emotion.h5"),
+    "emotion": Model("emotion/emotion.h5", cam="auto"),
     "upscale": Model("upscale/model.json", {"LR": (64, 64, 3)}),
     "domains": Model("domains/domains.h5"),
 }
@@ -52,6 +58,8 @@ def build(folder: Path) -> None:
             folder / "packages",
             name=name,
             input_shapes=model.input_shapes,
+            taps=model.taps,
+            cam=model.cam,
         )
 
 

@@ -203,18 +203,23 @@ class Executor:
     """
 
     def __init__(
-        self, folder: Path, tensors: TensorSource, *, context: object | None = None
+        self,
+        folder: Path,
+        tensors: TensorSource,
+        *,
+        context: object | None = None,
+        shaders: str = "shaders",
     ) -> None:
-        """Create every texture, program and framebuffer of the plan."""
+        """Create every texture, program and framebuffer of the plan in *shaders*."""
         self._owned = context is None
         self._context = _open(context)
         self._framebuffers: dict[tuple[int, int, int], int] = {}
         self._resources: list[_Resource] = []
         try:
             with self._current():
-                self.plan = _choose(folder / "shaders", self._context.info)
+                self.plan = _choose(folder / shaders, self._context.info)
                 self.batch: int = self.plan["batch"]
-                self._load(self.plan, folder, tensors)
+                self._load(self.plan, folder / shaders, tensors)
         except BaseException:
             self.release()
             raise
@@ -236,7 +241,7 @@ class Executor:
             for entry in plan["buffers"]
         ]
         self._programs = [
-            _program(context, folder / "shaders" / entry["file"], entry)
+            _program(context, folder / entry["file"], entry)
             for entry in plan["programs"]
         ]
         self._resources += self._programs
@@ -403,19 +408,27 @@ class Executor:
                 ]
             yield piece, count
 
-    def run(self, inputs: Sequence[F32]) -> list[F32]:
-        """Return the outputs for inputs ``(n, ...)``, both in the model's order."""
-        parts: list[list[F32]] = [[] for _ in self._outputs]
+    def run(
+        self, inputs: Sequence[F32], places: Sequence[int] | None = None
+    ) -> list[F32]:
+        """Return the outputs for inputs ``(n, ...)``, both in the model's order.
+
+        With *places* only those outputs are read.
+        """
+        outputs = self._outputs
+        if places is not None:
+            outputs = [outputs[place] for place in places]
+        parts: list[list[F32]] = [[] for _ in outputs]
         for piece, count in self._chunks(inputs):
             with self._drawing():
                 self._upload(piece)
                 for stage in self._stages:
                     self._draw(stage)
-                for part, port in zip(parts, self._outputs, strict=True):
+                for part, port in zip(parts, outputs, strict=True):
                     part.append(self._read(port)[:count])
         return [
             np.concatenate(part) if part else np.zeros((0, *port.shape), np.float32)
-            for part, port in zip(parts, self._outputs, strict=True)
+            for part, port in zip(parts, outputs, strict=True)
         ]
 
     def stages(self, inputs: Sequence[F32]) -> Iterator[tuple[str, F32]]:

@@ -611,7 +611,7 @@ export class Executor {
   /**
    * Return the outputs for *n* samples of each input, both in the model's order.
    *
-   * With *sliceMs* the page gets a turn whenever so many milliseconds have passed;
+   * With *places* only those outputs are read. With *sliceMs* the page gets a turn whenever so many milliseconds have passed;
    * then, and between batches, *signal* may abort.
    */
   run(inputs, n, options = {}) {
@@ -677,8 +677,9 @@ export class Executor {
     }
   }
 
-  async #predict(inputs, n, { signal, sliceMs, onProgress }) {
-    const results = this.#outputs.map(
+  async #predict(inputs, n, { places, signal, sliceMs, onProgress }) {
+    const outputs = places?.map((place) => this.#outputs[place]) ?? this.#outputs;
+    const results = outputs.map(
       ({ packing }) => new Float32Array(n * packing.count),
     );
     const stats = { ...this.stats, upload: 0, draws: 0, readback: 0 };
@@ -696,9 +697,9 @@ export class Executor {
         await this.#drawInSlices({ sliceMs, signal, onProgress });
       }
       times.push(performance.now());
-      this.#outputs.forEach((output) => this.#ask(output));
+      outputs.forEach((output) => this.#ask(output));
       await this.#finished();
-      this.#outputs.forEach((output, index) =>
+      outputs.forEach((output, index) =>
         this.#take(output, results[index], start, count),
       );
       times.push(performance.now());

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.resources import as_file
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from emitted import PROVENANCE, files
@@ -15,9 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies_graphs import graphs
 
+from keramos import compile_model, examples
 from keramos.graph import Graph, Node, Origin, Value
 
 ROOT = Path(__file__).parents[2]
+WITH_LAYERS: dict[str, dict[str, Any]] = {
+    "tapped": {"taps": ("all",)},
+    "mapped": {"cam": "auto"},
+    "both": {"taps": ("conv2d",), "cam": "conv2d"},
+    "alone": {"taps": ("conv2d",), "cam": "auto", "targets": ("cpu",)},
+}
 PACKAGES = 12
 
 HOSTILE = (
@@ -103,6 +112,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             target.write_bytes(text)
 
     draw()
+    with as_file(examples.digits("digits.keras")) as model:
+        for name, options in WITH_LAYERS.items():
+            compile_model(model, folder, name=name, **options)
     return folder
 
 

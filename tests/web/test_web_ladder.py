@@ -76,10 +76,9 @@ def test_the_highest_plan_that_fits_is_run(
     assert sum(path.endswith("weights.safetensors") for path in asked) == 1
 
 
-def test_only_shaders_of_the_plan_are_fetched(
-    root: Path, page: Page, convolution: Graph
-) -> None:
-    x = np.zeros((1, *convolution.inputs[0].shape), np.float32)  # type: ignore[arg-type]
+@pytest.mark.usefixtures("convolution")
+def test_only_shaders_of_the_plan_are_fetched(root: Path, page: Page) -> None:
+    x = np.zeros((1, 24, 24, 4), np.float32)
 
     _, _, asked = run(page, x, {"maxTextureSize": 100})
 

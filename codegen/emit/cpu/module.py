@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import black
@@ -46,9 +46,14 @@ class Module:
     has_weights: bool
 
 
-def module(graph: Graph, *, header: Sequence[str]) -> Module:
-    """Return ``cpu.py`` for an optimised graph."""
-    model = plan(graph)
+def module(
+    graph: Graph, *, header: Sequence[str], constants: Mapping[Value, str] | None = None
+) -> Module:
+    """Return ``cpu.py`` for an optimised graph.
+
+    *constants* names its constants, where they aren't called what they are by default.
+    """
+    model = plan(graph, constants=constants)
     fields = Fields(model.constants)
     functions = _functions(model, fields)
     calls = {function.name: function for function in functions}

@@ -10,6 +10,7 @@ export { DeviceError, LoadError, VerificationError };
 
 const WEIGHTS = "weights.safetensors";
 const SHADERS = "shaders/";
+const MAPS = "shaders/cam/";
 const SAMPLE = "sample.safetensors";
 const DEVICES = ["auto", "webgl2", "cpu"];
 
@@ -35,19 +36,21 @@ class CpuExecutor {
     this.#program = program;
   }
 
-  async run(inputs, n, { signal } = {}) {
+  async run(inputs, n, { places, signal } = {}) {
     signal?.throwIfAborted();
     const start = performance.now();
     const floats = inputs.map((x) => Float32Array.from(x));
     const results = this.#program.run(floats, n);
     this.stats = { upload: 0, draws: performance.now() - start, readback: 0 };
-    return results;
+    return places?.map((place) => results[place]) ?? results;
   }
 
-  async stages(inputs, n) {
+  async stages(inputs, n, names) {
     const floats = inputs.map((x) => Float32Array.from(x));
     const batched = n === 0 ? [] : this.#program.stages(floats);
-    return batched.map(([name, [, ...shape], numbers]) => [name, shape, numbers]);
+    return batched
+      .map(([name, [, ...shape], numbers]) => [name, shape, numbers])
+      .filter(([name]) => names?.includes(name) ?? true);
   }
 
   dispose() {}
@@ -60,6 +63,8 @@ class Model {
   #files;
   #tensors;
   #executor;
+  #mapper;
+  #context;
   #owned;
   #auto = false;
   #loading = 0;
@@ -72,6 +77,7 @@ class Model {
     this.inputs = description.inputs;
     this.outputs = description.outputs;
     this.stages = description.stages;
+    this.taps = description.taps;
     this.device = undefined;
     this.fallback = undefined;
   }
@@ -127,6 +133,7 @@ class Model {
       }
       const context = gl ?? openContext(canvas);
       this.#owned = gl === undefined && canvas === undefined ? context : undefined;
+      this.#context = context;
       const [tensors, programs] = await Promise.all([
         this.#weights(),
         this.#programs(context, SHADERS, maxTextureSize),
@@ -152,8 +159,7 @@ class Model {
       this.#weights(),
       this.#description.cpu(),
     ]);
-    const numbers = [...tensors].map(([name, { data }]) => [name, data]);
-    this.#executor = new CpuExecutor(create(Object.fromEntries(numbers)));
+    this.#executor = new CpuExecutor(create(numbersOf(tensors)));
     this.device = "cpu";
     this.fallback = undefined;
   }
@@ -183,19 +189,77 @@ class Model {
    */
   predict(input, options = {}) {
     return this.#withInputs(input, async (arrays, n) =>
-      namedOutputs(await this.#ready.run(arrays, n, options), this.outputs),
+      namedOutputs(await this.#run(arrays, n, options), this.outputs),
     );
   }
 
-  /** Return what each stage gives for the first samples: `{name: {shape, data}}`. */
+  /**
+   * Return what layers give, `{name: {shape, data}}`: those of *names*, or all.
+   *
+   * That is the taps, which were chosen when the model was compiled, for all samples;
+   * and the stages into which the other layers were fused, for the first batch.
+   */
   layerOutputs(input, names) {
+    const { taps, outputs, stages } = this;
+    const known = [...taps, ...stages].map(({ name }) => name);
+    const unknown = names?.find((name) => !known.includes(name));
+    if (unknown !== undefined) {
+      const text = `there is no layer or stage ${JSON.stringify(unknown)}`;
+      throw new TypeError(`${text}; there are ${[...new Set(known)].join(", ")}`);
+    }
+    const wanted = new Set(names ?? known);
+    const tapped = taps.filter(({ name }) => wanted.delete(name));
     return this.#withInputs(input, async (arrays, n) => {
-      const stages = await this.#ready.stages(arrays, n, names);
-      const wanted = stages.filter(([name]) => names?.includes(name) ?? true);
+      const places = tapped.map((tap) => outputs.length + taps.indexOf(tap));
+      const results = places.length > 0 ? await this.#ready.run(arrays, n, { places }) : [];
+      const found = tapped.map(({ name, shape }, k) => [name, shape, results[k]]);
+      if (wanted.size > 0) {
+        found.push(...(await this.#ready.stages(arrays, n, [...wanted])));
+      }
       return Object.fromEntries(
-        wanted.map(([name, shape, data]) => [name, { shape, data }]),
+        found.map(([name, shape, data]) => [name, { shape, data }]),
       );
     });
+  }
+
+  /**
+   * Return where the model sees a class, from 0 to 1: `{shape, data}` for all samples.
+   *
+   * That is Grad-CAM. Without *classIndex*, one or one for each sample, it is the class
+   * that the model finds. Throws TypeError where the package was compiled without.
+   */
+  classActivationMap(input, { classIndex, ...options } = {}) {
+    const { activation } = this.#description;
+    if (activation === undefined) {
+      throw new TypeError("the package was compiled without class activation maps");
+    }
+    const { classes, shape } = activation;
+    return this.#withInputs(input, async (arrays, n) => {
+      const first = this.outputs.length + this.taps.length;
+      const places = Array.from({ length: activation.features }, (_, k) => first + k);
+      const run = { ...options, places: [0, ...places] };
+      const [scores, ...features] = await this.#ready.run(arrays, n, run);
+      const chosen = oneHot(classIndex ?? largest(scores, classes), n, classes);
+      const mapper = await this.#maps();
+      const [data] = await mapper.run([...features, chosen], n, options);
+      return { shape, data };
+    });
+  }
+
+  /** Return what computes class activation maps, made when it is first asked for. */
+  async #maps() {
+    if (this.#mapper === undefined) {
+      const tensors = await this.#weights();
+      if (this.device === "cpu") {
+        const { create } = await this.#description.cam();
+        this.#mapper = new CpuExecutor(create(numbersOf(tensors)));
+      } else {
+        const { maxTextureSize } = this.#options;
+        const programs = await this.#programs(this.#context, MAPS, maxTextureSize);
+        this.#mapper = await Executor.create(this.#context, { ...programs, tensors });
+      }
+    }
+    return this.#mapper;
   }
 
   /**
@@ -210,13 +274,19 @@ class Model {
     const inputs = given.map(({ data }) => data);
     const [n] = given[0].shape;
     const stages = await this.#ready.stages(inputs, n);
-    const results = await this.#ready.run(inputs, n);
+    const results = await this.#run(inputs, n);
     return check(
       this.device,
       sample,
       stages.map(([name, , numbers]) => [name, numbers]),
       results.map((numbers, index) => [this.outputs[index].name, numbers]),
     );
+  }
+
+  /** Return the model's own outputs; what was compiled in besides isn't read. */
+  #run(arrays, n, options) {
+    const places = [...this.outputs.keys()];
+    return this.#ready.run(arrays, n, { ...options, places });
   }
 
   async #withInputs(input, task) {
@@ -237,9 +307,39 @@ class Model {
   /** Free what the model holds on its device. */
   dispose() {
     this.#executor?.dispose();
+    this.#mapper?.dispose();
     this.#executor = undefined;
+    this.#mapper = undefined;
+    this.#context = undefined;
     this.#owned?.getExtension("WEBGL_lose_context")?.loseContext();
     this.#owned = undefined;
     this.device = undefined;
   }
+}
+
+/** Return the numbers of *tensors* by name. */
+function numbersOf(tensors) {
+  return Object.fromEntries([...tensors].map(([name, { data }]) => [name, data]));
+}
+
+/** Return the place of the largest of each *classes* scores. */
+function largest(scores, classes) {
+  return Array.from({ length: scores.length / classes }, (_, sample) => {
+    const own = scores.subarray(sample * classes, (sample + 1) * classes);
+    return own.indexOf(own.reduce((a, b) => Math.max(a, b)));
+  });
+}
+
+/** Return *n* rows with a one at *index*, which is a number or one for each row. */
+function oneHot(index, n, classes) {
+  const rows = new Float32Array(n * classes);
+  const places = typeof index === "number" ? new Array(n).fill(index) : index;
+  for (let sample = 0; sample < n; ++sample) {
+    const place = places[sample];
+    if (!Number.isInteger(place) || place < 0 || place >= classes) {
+      throw new RangeError(`the classes are 0 to ${classes - 1}, not ${place}`);
+    }
+    rows[sample * classes + place] = 1;
+  }
+  return rows;
 }

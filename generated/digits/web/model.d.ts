@@ -87,6 +87,8 @@ export interface Model {
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly stages: readonly Stage[];
+  /** The layers whose outputs were kept when the model was compiled. */
+  readonly taps: readonly Port[];
   /** Where the model runs. */
   readonly device: "webgl2" | "cpu" | undefined;
   /** Why "auto" didn't take WebGL 2. */
@@ -98,7 +100,10 @@ export interface Model {
   /** GPU objects held, by kind. */
   readonly counts: Readonly<Record<string, number>>;
   predict(input: Input, options?: PredictOptions): Promise<Output>;
-  /** What each stage gives for the first batch, or those of *names*. */
+  /**
+   * What the layers give that were tapped when the model was compiled, for all samples,
+   * and what each stage gives for the first batch; or those of *names*.
+   */
   layerOutputs(
     input: Input,
     names?: readonly string[],

@@ -60,6 +60,7 @@ const DESCRIPTION = {
   base: new URL("..", import.meta.url),
   inputs: INPUTS,
   outputs: OUTPUTS,
+  taps: [],
   stages: STAGES,
   cpu: () => import("./cpu.js"),
   files: {
