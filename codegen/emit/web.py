@@ -17,6 +17,7 @@ from keramos.text import comment, identifier, js_literal
 
 VENDORED = (
     "files.js",
+    "images.js",
     "loader.js",
     "samples.js",
     "tensors.js",

@@ -1,6 +1,5 @@
 import { bars, newest, openModel, showDiagram } from "./demo.js";
 
-const SIZE = 64;
 const EMOTIONS = [
   "angry",
   "disgusted",
@@ -10,8 +9,8 @@ const EMOTIONS = [
   "surprised",
   "neutral",
 ];
-// Luma of ITU-R BT.601, as OpenCV makes photos grey.
-const LUMA = [0.299, 0.587, 0.114];
+// Levels from 0 to 255 become -1 to 1.
+const READING = { fit: "fill", scale: 1 / 127.5, offset: -1 };
 
 const face = document.querySelector("#face");
 const answer = document.querySelector("#answer");
@@ -23,11 +22,7 @@ const show = bars(document.querySelector("#bars"), EMOTIONS);
 const picture = document.createElement("canvas");
 picture.width = face.width;
 picture.height = face.height;
-const paint = picture.getContext("2d", { willReadFrequently: true });
-const small = document.createElement("canvas");
-small.width = SIZE;
-small.height = SIZE;
-const smallPaint = small.getContext("2d", { willReadFrequently: true });
+const paint = picture.getContext("2d");
 const map = document.createElement("canvas");
 
 let session;
@@ -101,30 +96,18 @@ function drawPicture(source, width, height) {
   return read();
 }
 
-/** Return the picture as the model wants it: grey, from -1 to 1. */
-function input() {
-  smallPaint.imageSmoothingQuality = "high";
-  smallPaint.drawImage(picture, 0, 0, SIZE, SIZE);
-  const { data } = smallPaint.getImageData(0, 0, SIZE, SIZE);
-  return Float32Array.from({ length: SIZE * SIZE }, (_, i) => {
-    const grey = LUMA.reduce((sum, share, c) => sum + share * data[4 * i + c], 0);
-    return grey / 127.5 - 1;
-  });
-}
-
 const read = newest(async () => {
   drawOverlay();
   if (session === undefined) {
     return;
   }
   const { model, refresh } = session;
-  const pixels = input();
-  const probabilities = await model.predict(pixels);
+  const probabilities = await model.predict(picture, READING);
   const best = probabilities.indexOf(Math.max(...probabilities));
   show(probabilities);
   answer.textContent = EMOTIONS[best];
   refresh();
-  heat = await model.classActivationMap(pixels, { classIndex: best });
+  heat = await model.classActivationMap(picture, { ...READING, classIndex: best });
   drawOverlay();
 });
 
@@ -210,7 +193,7 @@ session = await openModel(
   document.querySelector("#panel"),
   async (model) => {
     showDiagram(document.querySelector("#diagram"), model);
-    await model.predict(input());
+    await model.predict(picture, READING);
   },
 );
 read();

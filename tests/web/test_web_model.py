@@ -90,8 +90,8 @@ def test_no_samples_give_no_numbers(page: Page) -> None:
         (
             "'digits'",
             (
-                'TypeError: input "image" must be a Float32Array or nested arrays, '
-                "not String"
+                'TypeError: input "image" must be a Float32Array, nested arrays or a '
+                "picture, not String"
             ),
         ),
         (
