@@ -1,6 +1,7 @@
 // Load a compiled model, and run it on the GPU or on the CPU.
 
 import { Files, LoadError } from "./files.js";
+import { Images } from "./images.js";
 import { namedOutputs, readInputs } from "./samples.js";
 import { readTensors } from "./tensors.js";
 import { VerificationError, check } from "./verification.js";
@@ -25,6 +26,10 @@ export async function loadModel(description, options = {}) {
   return model;
 }
 
+function floatsOf(input) {
+  return input instanceof Images ? input.numbers() : Float32Array.from(input);
+}
+
 /** Runs cpu.js under the interface of the WebGL executor. */
 class CpuExecutor {
   counts = {};
@@ -39,14 +44,14 @@ class CpuExecutor {
   async run(inputs, n, { places, signal } = {}) {
     signal?.throwIfAborted();
     const start = performance.now();
-    const floats = inputs.map((x) => Float32Array.from(x));
+    const floats = inputs.map(floatsOf);
     const results = this.#program.run(floats, n);
     this.stats = { upload: 0, draws: performance.now() - start, readback: 0 };
     return places?.map((place) => results[place]) ?? results;
   }
 
   async stages(inputs, n, names) {
-    const floats = inputs.map((x) => Float32Array.from(x));
+    const floats = inputs.map(floatsOf);
     const batched = n === 0 ? [] : this.#program.stages(floats);
     return batched
       .map(([name, [, ...shape], numbers]) => [name, shape, numbers])
@@ -182,13 +187,14 @@ class Model {
   /**
    * Return the outputs for any number of samples.
    *
-   * One input: a Float32Array, or nested arrays `(n, ...shape)`. Several: an object by
-   * name, or an array in the model's order. One output: a Float32Array; several: an
-   * object by name. *signal* aborts between draws if *sliceMs* tells after how many
+   * One input: a Float32Array, nested arrays `(n, ...shape)`, or a picture or several
+   * (*fit*, *scale* and *offset* say how they are read). Several: an object by name, or
+   * an array in the model's order. One output: a Float32Array; several: an object by
+   * name. *signal* aborts between draws if *sliceMs* tells after how many
    * milliseconds the page gets a turn, and otherwise between batches.
    */
   predict(input, options = {}) {
-    return this.#withInputs(input, async (arrays, n) =>
+    return this.#withInputs(input, options, async (arrays, n) =>
       namedOutputs(await this.#run(arrays, n, options), this.outputs),
     );
   }
@@ -199,7 +205,7 @@ class Model {
    * That is the taps, which were chosen when the model was compiled, for all samples;
    * and the stages into which the other layers were fused, for the first batch.
    */
-  layerOutputs(input, names) {
+  layerOutputs(input, names, options = {}) {
     const { taps, outputs, stages } = this;
     const known = [...taps, ...stages].map(({ name }) => name);
     const unknown = names?.find((name) => !known.includes(name));
@@ -209,7 +215,7 @@ class Model {
     }
     const wanted = new Set(names ?? known);
     const tapped = taps.filter(({ name }) => wanted.delete(name));
-    return this.#withInputs(input, async (arrays, n) => {
+    return this.#withInputs(input, options, async (arrays, n) => {
       const places = tapped.map((tap) => outputs.length + taps.indexOf(tap));
       const results = places.length > 0 ? await this.#ready.run(arrays, n, { places }) : [];
       const found = tapped.map(({ name, shape }, k) => [name, shape, results[k]]);
@@ -234,7 +240,7 @@ class Model {
       throw new TypeError("the package was compiled without class activation maps");
     }
     const { classes, shape } = activation;
-    return this.#withInputs(input, async (arrays, n) => {
+    return this.#withInputs(input, options, async (arrays, n) => {
       const first = this.outputs.length + this.taps.length;
       const places = Array.from({ length: activation.features }, (_, k) => first + k);
       const run = { ...options, places: [0, ...places] };
@@ -289,8 +295,8 @@ class Model {
     return this.#ready.run(arrays, n, { ...options, places });
   }
 
-  async #withInputs(input, task) {
-    const { arrays, n } = readInputs(input, this.inputs);
+  async #withInputs(input, options, task) {
+    const { arrays, n } = readInputs(input, this.inputs, options);
     try {
       return await task(arrays, n);
     } catch (error) {

@@ -7,8 +7,29 @@
 /** One number, or arrays in arrays. */
 export type Nested = number | ArrayLike<number> | readonly Nested[];
 
-/** The numbers of any count of samples, one after the other or nested `(n, ...)`. */
-export type Samples = ArrayLike<number> | readonly Nested[];
+/** The numbers of any count of samples, flat or nested `(n, ...)`; or pictures. */
+export type Samples =
+  | ArrayLike<number>
+  | readonly Nested[]
+  | Picture
+  | readonly Picture[];
+
+/** Pixels with a size, as an ImageData has them: RGBA, a byte each. */
+export interface Pixels {
+  readonly data: Uint8ClampedArray | Uint8Array;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** A picture for an input (h, w), or (h, w, c) with 1, 3 or 4 channels. */
+export type Picture =
+  | Pixels
+  | HTMLCanvasElement
+  | HTMLImageElement
+  | HTMLVideoElement
+  | ImageBitmap
+  | OffscreenCanvas
+  | VideoFrame;
 
 /** What goes in: samples, or samples by name. */
 export type Input = Samples | { "input_layer": Samples };
@@ -59,7 +80,15 @@ export interface LoadOptions {
   maxTextureSize?: number;
 }
 
-export interface PredictOptions {
+/** How pictures are read: levels from 0 to 255, times *scale*, plus *offset*. */
+export interface PictureOptions {
+  /** Resize a picture of another size: whole, or the middle that covers the input. */
+  fit?: "fill" | "cover";
+  scale?: number;
+  offset?: number;
+}
+
+export interface PredictOptions extends PictureOptions {
   signal?: AbortSignal;
   /** Give the page a turn whenever so many milliseconds have passed. */
   sliceMs?: number;
@@ -107,6 +136,7 @@ export interface Model {
   layerOutputs(
     input: Input,
     names?: readonly string[],
+    options?: PictureOptions,
   ): Promise<Record<string, { shape: number[]; data: Float32Array }>>;
   /** Run the package's sample here; rejects with a VerificationError. */
   verify(): Promise<Report>;

@@ -1,8 +1,16 @@
 // What users pass to a model, as flat arrays; what it gives, by name.
 
-/** Return a flat array per port, and the number of samples; throw TypeError. */
-export function readInputs(value, ports) {
-  const given = values(value, ports).map((x, index) => flat(x, ports[index]));
+import { Images, isImage } from "./images.js";
+
+/**
+ * Return a flat array, or Images, per port, and the number of samples; throw TypeError.
+ *
+ * *options* say how pictures are read.
+ */
+export function readInputs(value, ports, options) {
+  const given = values(value, ports).map((x, index) =>
+    flat(x, ports[index], options),
+  );
   const [{ n }] = given;
   const other = given.findIndex((x) => x.n !== n);
   if (other > 0) {
@@ -29,8 +37,8 @@ export function namedOutputs(results, ports) {
 }
 
 function values(value, ports) {
-  const named = value !== null && typeof value === "object" && !isArray(value);
-  if (named) {
+  const isObject = value !== null && typeof value === "object";
+  if (isObject && !isArray(value) && !isImage(value)) {
     return byName(value, ports);
   }
   if (ports.length === 1) {
@@ -60,7 +68,11 @@ function isArray(value) {
   return Array.isArray(value) || ArrayBuffer.isView(value);
 }
 
-function flat(value, port) {
+function flat(value, port, options) {
+  const pictures = Array.isArray(value) ? value : [value];
+  if (pictures.length > 0 && pictures.every(isImage)) {
+    return { array: new Images(pictures, port, options), n: pictures.length };
+  }
   if (Array.isArray(value) && typeof value[0] !== "number") {
     return nested(value, port);
   }
@@ -68,7 +80,7 @@ function flat(value, port) {
   if (!numbers && !(ArrayBuffer.isView(value) && value.length === 0)) {
     const found = value?.constructor?.name ?? String(value);
     throw new TypeError(
-      `input ${quoted(port)} must be a Float32Array or nested arrays, not ${found}`,
+      `input ${quoted(port)} must be a Float32Array, nested arrays or a picture, not ${found}`,
     );
   }
   const size = count(port.shape);

@@ -4,6 +4,8 @@
 // once, when the model is loaded. A run uploads inputs, replays the draws and reads
 // outputs, without creating an object or looking up a name.
 
+import { Images, paintShader } from "./images.js";
+
 export const HEADER = "#version 300 es\n";
 const VERTEX = `${HEADER}
 void main() {
@@ -306,7 +308,8 @@ export class Executor {
     this.#inputs = plan.inputs.map((entry) => {
       const packing = new Packing(entry);
       const texels = new Float32Array(packing.length);
-      return { texture: this.#textures[entry.texture], packing, texels };
+      const texture = this.#textures[entry.texture];
+      return { texture, packing, texels, entry, painter: undefined };
     });
     this.#outputs = plan.outputs.map((entry) => this.#reader(entry));
     this.stats.build = performance.now() - start;
@@ -378,12 +381,12 @@ export class Executor {
     return new DeviceError(`${file} doesn't compile here: ${log.trim()}`);
   }
 
-  #texture([width, height, layers]) {
+  #texture([width, height, layers], format = this.#gl.RGBA32F) {
     const gl = this.#gl;
     const texture = this.#ledger.create("Texture");
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
-    gl.texStorage3D(gl.TEXTURE_2D_ARRAY, 1, gl.RGBA32F, width, height, layers);
+    gl.texStorage3D(gl.TEXTURE_2D_ARRAY, 1, format, width, height, layers);
     for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) {
       gl.texParameteri(gl.TEXTURE_2D_ARRAY, filter, gl.NEAREST);
     }
@@ -416,13 +419,19 @@ export class Executor {
     return { buffer, stride, size: entry.block, blocks: entry.blocks };
   }
 
-  #write(texture, { width, height, layers }, texels) {
+  /** What is uploaded is taken as it is, and not from a buffer. */
+  #unpackPlainly() {
     const gl = this.#gl;
-    const target = gl.TEXTURE_2D_ARRAY;
     gl.bindBuffer(gl.PIXEL_UNPACK_BUFFER, null);
     for (const state of [gl.UNPACK_FLIP_Y_WEBGL, gl.UNPACK_PREMULTIPLY_ALPHA_WEBGL]) {
       gl.pixelStorei(state, false);
     }
+  }
+
+  #write(texture, { width, height, layers }, texels) {
+    const gl = this.#gl;
+    const target = gl.TEXTURE_2D_ARRAY;
+    this.#unpackPlainly();
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(target, texture);
     const box = [0, 0, 0, width, height, layers];
@@ -503,9 +512,61 @@ export class Executor {
   }
 
   #upload(inputs, start, n) {
-    for (const [index, { texture, packing, texels }] of this.#inputs.entries()) {
+    for (const [index, input] of this.#inputs.entries()) {
+      const { texture, packing, texels } = input;
+      if (inputs[index] instanceof Images) {
+        input.painter ??= this.#painter(input.entry, inputs[index]);
+        this.#paint(input, inputs[index], start, n);
+        continue;
+      }
       packing.pack(inputs[index], texels, start * packing.count, n);
       this.#write(texture, packing, texels);
+    }
+  }
+
+  /** Return what writes pictures into an input: a program, and where they are put. */
+  #painter(entry, images) {
+    const gl = this.#gl;
+    const program = this.#ledger.create("Program");
+    const shaders = [
+      this.#shader(gl.VERTEX_SHADER, VERTEX),
+      this.#shader(gl.FRAGMENT_SHADER, HEADER + paintShader(entry, images)),
+    ];
+    shaders.forEach((shader) => gl.attachShader(program, shader));
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) {
+      throw this.#refusal("the shader for pictures", program, shaders[1]);
+    }
+    shaders.forEach((shader) => this.#ledger.free("Shader", shader));
+    const names = ["pictures", "layer", "count", "levels"];
+    const places = names.map((name) => [name, gl.getUniformLocation(program, name)]);
+    const size = [images.width, images.height, this.#plan.batch];
+    const pictures = this.#texture(size, gl.RGBA8);
+    return { program, pictures, ...Object.fromEntries(places.slice(1)) };
+  }
+
+  /** Draw *n* pictures from *start* on into an input's texture. */
+  #paint({ entry, packing, painter }, images, start, n) {
+    const gl = this.#gl;
+    this.#unpackPlainly();
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D_ARRAY, painter.pictures);
+    for (let k = 0; k < n; ++k) {
+      const picture = images.picture(start + k);
+      const box = [0, 0, k, images.width, images.height, 1];
+      const source = picture.data ?? picture;
+      const format = [gl.RGBA, gl.UNSIGNED_BYTE];
+      gl.texSubImage3D(gl.TEXTURE_2D_ARRAY, 0, ...box, ...format, source);
+    }
+    gl.useProgram(painter.program);
+    gl.uniform1i(painter.count, n);
+    gl.uniform2f(painter.levels, images.scale, images.offset);
+    gl.viewport(0, 0, packing.width, packing.height);
+    for (let layer = 0; layer < packing.layers; ++layer) {
+      gl.uniform1i(painter.layer, layer);
+      const framebuffer = this.#framebuffer(entry.texture, layer, 1, 1);
+      gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
     }
   }
 
