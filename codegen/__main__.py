@@ -28,6 +28,7 @@ from keramos import source
 from keramos.compiler import TARGETS, Options, Progress, Sources, compile_file
 from keramos.demo import Demonstration, demonstrate, picture
 from keramos.errors import CompileError, Problem, quoted
+from keramos.graph import Storage
 from keramos.importer import Description, describe
 from keramos.layers.custom import load_custom
 from keramos.plan.profile import Profile
@@ -128,6 +129,9 @@ def compile_command(  # noqa: PLR0913  one parameter per option
         ),
     ] = None,
     weights_file: Weights = None,
+    weights: Annotated[
+        Storage, typer.Option(help="How weights are stored; the cost is measured.")
+    ] = "float32",
     custom: Custom = None,
     taps: Annotated[
         str,
@@ -153,6 +157,7 @@ def compile_command(  # noqa: PLR0913  one parameter per option
         input_shapes=dict(map(_input_shape, input_shape or ())),
         taps=tuple(name.strip() for name in taps.split(",") if name.strip()),
         cam=cam,
+        weights=weights,
     )
     with _progress() as report:
         package = compile_file(
@@ -166,6 +171,8 @@ def compile_command(  # noqa: PLR0913  one parameter per option
         f"Wrote {len(package.files)} files to {package.path}: import {package.name}",
         markup=False,
     )
+    for each in package.precision:
+        output.print(_printable(str(each)), markup=False)
 
 
 @app.command()
@@ -343,10 +350,17 @@ def _as_json(file: source.KerasFile, description: Description) -> str:
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """Return what ``verify`` shows."""
-    table = Table("target", "output", "largest difference", box=None, pad_edge=False)
+    heads = ["target", "output", "largest difference"]
+    rounded = any(each.rounding is not None for each in comparisons)
+    if rounded:
+        heads += ["of which rounding", "recorded"]
+    table = Table(*heads, box=None, pad_edge=False)
     for each in comparisons:
         style = "red" if each.problem else ""
-        cells = (each.target, _printable(each.output), f"{each.error:.1e}")
+        numbers: list[float | None] = [each.error]
+        numbers += [each.rounding, each.recorded] if rounded else []
+        texts = ["" if x is None else f"{x:.1e}" for x in numbers]
+        cells = (each.target, _printable(each.output), *texts)
         table.add_row(*(Text(cell, style) for cell in cells))
     return table
 

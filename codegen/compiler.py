@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import get_args
 
 from keramos import source
 from keramos.class_activation import ClassActivation, class_activation
@@ -15,11 +16,14 @@ from keramos.emit.directory import write, written
 from keramos.emit.gl import emit_gl
 from keramos.emit.javascript import emit_javascript
 from keramos.emit.package import Provenance, emit_package, header
+from keramos.emit.precision import Precision, compared
+from keramos.emit.sample import outputs, sample
 from keramos.errors import CompileError, Problem, quoted
-from keramos.graph import Graph, Value
+from keramos.graph import Array, Graph, Storage, Value
 from keramos.importer import import_layers
 from keramos.layers.custom import load_custom
 from keramos.passes import optimise
+from keramos.passes.round_weights import round_weights
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
 from keramos.plan.profile import PROFILES, Profile, limits
@@ -28,6 +32,7 @@ from keramos.text import identifier
 from keramos.version import VERSION
 
 TARGETS = ("cpu", "gl", "web")
+WEIGHTS: tuple[Storage, ...] = get_args(Storage)
 # Below, a texel's neighbours are lost; above, no GPU follows.
 TEXTURE_SIZES = range(16, 16384 + 1)
 # A package with such a name would hide what NumPy, or the package itself, imports.
@@ -45,6 +50,7 @@ def silent(step: str) -> None:
 class Options:
     """What the user chose.
 
+    *weights* is how weights are stored.
     *input_shapes* pins free dimensions: input name to shape without the batch axis.
     *taps* are layers whose outputs stay available, "all" for every one; *cam* is the
     layer whose outputs class activation maps are made from, "auto" for the last one.
@@ -57,6 +63,7 @@ class Options:
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     taps: tuple[str, ...] = ()
     cam: str | None = None
+    weights: Storage = "float32"
 
     def problems(self) -> Iterator[Problem]:
         """Yield what can't be done whatever the model is."""
@@ -82,6 +89,12 @@ class Options:
                 f"{quoted(self.profile)} isn't a kind of device",
                 f"use {' or '.join(map(repr, PROFILES))}",
             )
+        if self.weights not in WEIGHTS:
+            yield Problem(
+                "--weights",
+                f"weights can't be stored as {quoted(self.weights)}",
+                f"use {', '.join(map(repr, WEIGHTS[:-1]))} or {WEIGHTS[-1]!r}",
+            )
         if self.batch < 1:
             yield Problem("--batch", f"{self.batch} samples are none", "use 1 or more")
 
@@ -101,11 +114,15 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that was written: its import name, its folder, its files."""
+    """A package that was written: its import name, its folder, its files.
+
+    *precision* is what storing numbers in fewer bits costs, output by output.
+    """
 
     name: str
     path: Path
     files: tuple[str, ...]
+    precision: tuple[Precision, ...] = ()
 
 
 def compile_model(  # noqa: PLR0913  options, each by its name
@@ -119,6 +136,7 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     batch: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     weights_file: str | Path | None = None,
+    weights: Storage = "float32",
     custom: str | Path | None = None,
     taps: Sequence[str] = (),
     cam: str | None = None,
@@ -130,7 +148,8 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     plans, of which the highest that a device satisfies is run, and "software" is for
     devices without a GPU. *input_shapes* pins free dimensions: input name
     to shape without the batch axis. *weights_file* has the weights of a *path* that is
-    an architecture alone; *custom* is a Python file that defines layers with
+    an architecture alone; *weights* stores those of all targets in fewer bits, and the
+    package says what that costs; *custom* is a Python file that defines layers with
     :func:`keramos.custom_layer`, and is run. *taps* names layers whose outputs the
     package gives on request ("all": every layer), *cam* the layer whose outputs it
     makes class activation maps from ("auto": the last feature map). Raises CompileError
@@ -147,6 +166,7 @@ def compile_model(  # noqa: PLR0913  options, each by its name
         {key: tuple(shape) for key, shape in (input_shapes or {}).items()},
         tuple(taps),
         cam,
+        weights,
     )
     sources = Sources(
         Path(path),
@@ -178,7 +198,7 @@ def compile_file(
     if problems:
         raise CompileError(problems)
     report(f"compiling {sources.model.name}")
-    files = _emitted(model, sources=sources, name=name, options=options)
+    files, precision = _emitted(model, sources=sources, name=name, options=options)
     report(f"writing {name}")
     try:
         write(files, directory / name)
@@ -186,13 +206,23 @@ def compile_file(
         where = quoted(str(directory / name))
         problem = f"can't be written: {error.strerror}"
         raise CompileError.at(where, problem) from None
-    return Package(name, directory / name, tuple(files))
+    return Package(name, directory / name, tuple(files), precision)
 
 
 def package_files(sources: Sources, *, name: str, options: Options) -> dict[str, bytes]:
     """Return the files of the package that the model gives, without writing them."""
     model = _imported(sources, options, report=silent)
-    return _emitted(model, sources=sources, name=name, options=options)
+    return _emitted(model, sources=sources, name=name, options=options)[0]
+
+
+def rounded_outputs(
+    sources: Sources, options: Options, inputs: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return the model's outputs when numbers are rounded as *options* say, by name."""
+    exact = _imported(sources, options, report=silent).graph
+    graph = round_weights(exact, options.weights)
+    found = outputs(graph, [inputs[x.name] for x in graph.inputs])
+    return dict(zip(graph.output_names, found, strict=True))
 
 
 def package_name(path: Path) -> str:
@@ -226,6 +256,14 @@ class _Imported:
     graph: Graph
     taps: tuple[str, ...]
     activation: Graph | None
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Return the names of the model's own outputs."""
+        # The map takes its features and the class.
+        features = 0 if self.activation is None else len(self.activation.inputs) - 1
+        names = self.graph.output_names
+        return names[: len(names) - len(self.taps) - features]
 
 
 def _imported(sources: Sources, options: Options, *, report: Progress) -> _Imported:
@@ -284,19 +322,27 @@ def _tapped(
 
 def _emitted(
     model: _Imported, *, sources: Sources, name: str, options: Options
-) -> dict[str, bytes]:
-    """Return the package's files."""
+) -> tuple[dict[str, bytes], tuple[Precision, ...]]:
+    """Return the package's files, and what its options cost."""
+    graph = round_weights(model.graph, options.weights)
+    given = sample(graph)
+    precision: tuple[Precision, ...] = ()
+    if options.weights != "float32":
+        wanted, found = (outputs(each, given.inputs) for each in (model.graph, graph))
+        label = f"weights as {options.weights}"
+        precision = compared(label, model.output_names, wanted, found)
     stated: dict[str, object] = {
         "targets": list(options.targets),
         "input_shapes": {key: list(d) for key, d in options.input_shapes.items()},
         "weights_file": None if sources.weights is None else sources.weights.name,
         "custom": None if sources.custom is None else sources.custom.name,
+        "weights": options.weights,
     }
     if options.taps:
         stated["taps"] = list(options.taps)
     if options.cam is not None:
         stated["cam"] = options.cam
-    graph, where = model.graph, model.file.path.name
+    where = model.file.path.name
     provenance = Provenance(where, model.file.sha256, VERSION, model.file.keras_version)
     names = constant_names(graph)
     ladder: list[Limits] = []
@@ -317,7 +363,7 @@ def _emitted(
     activation = None
     if model.activation is not None:
         activation = emit_activation(
-            model.activation,
+            round_weights(model.activation, options.weights),
             stored={**names, **{value: name for name, value in constants.items()}},
             limits=ladder,
             batch=options.batch,
@@ -325,7 +371,7 @@ def _emitted(
             header=header(provenance),
             where=where,
         )
-    return emit_package(
+    files = emit_package(
         graph,
         name=name,
         options=stated,
@@ -335,4 +381,7 @@ def _emitted(
         javascript=javascript,
         taps=model.taps,
         activation=activation,
+        given=given,
+        precision=precision,
     )
+    return files, precision

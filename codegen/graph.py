@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from types import EllipsisType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,14 @@ from keramos.primitives import (
     Scan,
     Slice,
     Spec,
+    Transpose,
     align,
     broadcast,
     floating,
 )
 
 Array = NDArray[Any]
+Storage = Literal["float32", "float16", "uint8"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,12 +46,18 @@ class Constant:
     another shape, if there is one: stored once, it serves both. Constants of the same
     *recipe*, which says how they are made and of what, hold the same numbers too; one
     without is like no other.
+
+    *storage* is how float32 numbers are stored; they are rounded to it already. With
+    *factors* the codes are stored in 8 bits, and the scale beside them. What is stored
+    in 8 bits without factors are codes: whole numbers from -127 to 127.
     """
 
     spec: Spec
     load: Callable[[], Array] = field(repr=False)
     reshaped: Constant | None = field(default=None, repr=False)
     recipe: tuple[Hashable, ...] = field(default=(), repr=False)
+    storage: Storage = "float32"
+    factors: Factors | None = field(default=None, repr=False)
 
     @property
     def identity(self) -> Hashable:
@@ -67,6 +75,14 @@ class Constant:
         if array.shape != self.spec.shape:
             raise ValueError(f"expected {self.spec}, loaded {array.shape}")
         return array
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What a constant is the product of: codes, and a scale for their last axes."""
+
+    codes: Constant
+    scale: Constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +282,20 @@ def _fold(node: Node, index: int) -> Value:
     same = node.inputs[0].constant if isinstance(node.primitive, Reshape) else None
     made_of = (x.constant.identity for x in node.inputs if x.constant is not None)
     recipe = (node.primitive, index, *made_of)
-    return constant(Constant(node.specs[index], load, same, recipe), name=name)
+    kept = Constant(node.specs[index], load, same, recipe, _moved_storage(node))
+    return constant(kept, name=name)
+
+
+def _moved_storage(node: Node) -> Storage:
+    """Return how the result of a node on constants is stored.
+
+    What only moves numbers leaves them as round as they are.
+    """
+    source = node.inputs[0].constant
+    if source is None or source.factors is not None:
+        return "float32"
+    moves = isinstance(node.primitive, Reshape | Transpose) and node.epilogue is None
+    return source.storage if moves else "float32"
 
 
 _ORIGINS: ContextVar[tuple[Origin, ...]] = ContextVar("origins", default=())

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keramos.compiler import Options, Progress, Sources, package_files
+from keramos.compiler import Options, Progress, Sources, package_files, rounded_outputs
 from keramos.emit.package import MANIFEST
 from keramos.errors import CompileError, Problem, quoted
 from keramos.runtime_min.interpreter import Interpreter
@@ -36,13 +36,17 @@ PASSED_OVER = frozenset({"__pycache__", "build", "node_modules"})
 class Comparison:
     """An output (or the whole recorded sample) on one target.
 
-    *error* is the largest difference, relative to the largest expected value.
+    *error* is the largest difference, relative to the largest expected value. Where the
+    package stores numbers in fewer bits, *rounding* is how much of that these bits
+    account for on these inputs, and *recorded* what they did on the compiler's sample.
     """
 
     target: str
     output: str
     error: float
     problem: Problem | None = None
+    rounding: float | None = None
+    recorded: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class _Manifest:
     custom: str | None
     options: Options
     files: tuple[str, ...]
+    precision: Mapping[str, float]
 
 
 def imported(path: Path) -> ModuleType:
@@ -82,29 +87,40 @@ def verify_package(
 ) -> tuple[Comparison, ...]:
     """Compare the package in *path* with its own record, and with *model* where given.
 
-    Runs the package's code on each of its targets that Python runs.
+    Runs the package's code on each of its targets that Python runs. What a package that
+    stores numbers in fewer bits may differ by is measured on the same inputs, by
+    evaluating the model with numbers rounded like that.
     """
     manifest = _manifest(path)
     package = imported(path)
     inputs = _inputs(path, [x.name for x in package.INPUTS])
     expected: Mapping[str, Array] = {}
+    rounding: Mapping[str, float] = {}
     if model is not None:
         report(f"interpreting {model.name}")
         expected = _expected(model, inputs, weights_file=weights_file)
+    if model is not None and manifest.precision:
+        report(f"rounding {model.name}")
+        rounded = rounded_outputs(
+            Sources(model, weights_file), manifest.options, inputs
+        )
+        rounding = {name: _error(y, rounded[name]) for name, y in expected.items()}
     comparisons: list[Comparison] = []
     for target in (t for t in DEVICES if t in manifest.options.targets):
         report(f"running {manifest.name} on {target}")
         where = f"{manifest.name}: target {target}"
         try:
             with package.Model(device=target) as running:
-                recorded = running.verify()
+                own = running.verify()
                 found = _by_name(package, running.predict(inputs))
         except RuntimeError as error:
             problem = Problem(where, str(error))
             comparisons.append(Comparison(target, "", float("nan"), problem))
             continue
-        comparisons.append(Comparison(target, "recorded sample", recorded.error))
-        comparisons += _compared(target, where, expected, found)
+        comparisons.append(Comparison(target, "recorded sample", own.error))
+        for each in _compared(target, where, expected, found, rounding):
+            recorded = manifest.precision.get(each.output)
+            comparisons.append(replace(each, recorded=recorded))
     return tuple(comparisons)
 
 
@@ -143,7 +159,11 @@ def _by_name(
 
 
 def _compared(
-    target: str, where: str, expected: Mapping[str, Array], found: Mapping[str, Array]
+    target: str,
+    where: str,
+    expected: Mapping[str, Array],
+    found: Mapping[str, Array],
+    rounding: Mapping[str, float],
 ) -> Iterator[Comparison]:
     """Yield the comparison of each expected output."""
     for name, y in expected.items():
@@ -151,13 +171,17 @@ def _compared(
             problem = Problem(where, f"output {quoted(name)} isn't there in that shape")
             yield Comparison(target, name, float("nan"), problem)
             continue
-        error = _error(y, found[name])
+        error, share = _error(y, found[name]), rounding.get(name)
+        allowed = f"{TOLERANCE:.0e} is allowed"
+        if share is not None:
+            allowed = f"{TOLERANCE:.0e} and {share:.1e} for its rounding are allowed"
         problem = Problem(
             where,
             f"output {quoted(name)} differs from the interpreter's by {error:.1e} of "
-            f"its largest value, where {TOLERANCE:.0e} is allowed",
+            f"its largest value, where {allowed}",
         )
-        yield Comparison(target, name, error, None if error <= TOLERANCE else problem)
+        agrees = error <= TOLERANCE + (share or 0)
+        yield Comparison(target, name, error, None if agrees else problem, share)
 
 
 def _error(expected: Array, found: Array) -> float:
@@ -268,8 +292,15 @@ def _manifest(path: Path) -> _Manifest:
                 },
                 taps=tuple(options.get("taps", defaults.taps)),
                 cam=options.get("cam", defaults.cam),
+                weights=options.get("weights", defaults.weights),
             ),
             files=tuple(stored["files"]),
+            precision={
+                each["output"]: float(
+                    "inf" if each["relative"] is None else each["relative"]
+                )
+                for each in stored.get("precision", ())
+            },
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise CompileError.at(

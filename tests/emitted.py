@@ -18,7 +18,7 @@ from keramos.emit.cpu.module import module
 from keramos.emit.package import Provenance, emit_package
 from keramos.emit.sample import Sample, trace
 from keramos.emit.weights import weights
-from keramos.graph import Graph
+from keramos.graph import Graph, Storage
 from keramos.primitives import Contract, Conv, Reduce, Resize, Window
 from keramos.runtime_min import vendored
 from keramos.runtime_min.vendored.tensors import read_tensors
@@ -43,9 +43,10 @@ def files(
     name: str,
     given: Sample | None = None,
     provenance: Provenance = PROVENANCE,
+    weights: Storage = "float32",
 ) -> dict[str, bytes]:
-    """Return the package of *graph*."""
-    options = {"targets": ["cpu"]}
+    """Return the package of *graph*, whose weights are said to be stored like that."""
+    options = {"targets": ["cpu"], "weights": weights}
     return emit_package(
         graph, name=name, options=options, provenance=provenance, given=given
     )

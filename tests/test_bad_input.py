@@ -140,6 +140,13 @@ BAD_OPTIONS = {
             "(for example --max-texture-size 4096,16384)"
         ),
     ),
+    "weights of other bits": (
+        ["--weights", "int4"],
+        (
+            "Invalid value for '--weights': Value error, 'int4' is not one of "
+            "'float32', 'float16', 'uint8' (see keramos --help)"
+        ),
+    ),
     "batch of none": (["--batch", "0"], "--batch: 0 samples are none (use 1 or more)"),
     "shape that isn't one": (
         ["--input-shape", "image=a,b"],

@@ -26,6 +26,12 @@ import keramos
 def double(layer, x):
     return x * 2.0
 """
+# A prediction that differs by more than any rounding, but on a single sample.
+SHIFTED = """
+
+def predict(x, weights):
+    return exact(x, weights) * (1 if len(x) == 1 else 1.05)
+"""
 # An .npy file of no numbers.
 NPY = (
     b"\x93NUMPY\x01\x00\x37\x00{'descr': '<f4', 'fortran_order': False, 'shape': (0,)}"
@@ -267,6 +273,54 @@ def test_verify_compares_every_target_with_record_and_interpreter(
         ["gl", "dense1"],
     ]
     assert all(float(row[-1]) < 1e-5 for row in rows)
+
+
+@pytest.mark.parametrize("weights", ["float16", "uint8"])
+def test_compile_and_verify_say_what_rounded_weights_cost(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    weights: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits = ROOT / "examples" / "digits" / "digits.keras"
+
+    written = said(capsys, "compile", digits, "--weights", weights)
+    out = said(capsys, "verify", "generated/digits", digits)
+
+    cost = written.splitlines()[1]
+    assert cost.startswith(f"weights as {weights}: 'dense_1' differs by ")
+    head, *rows = out.splitlines()
+    assert head.split(maxsplit=4)[4].split("  ")[-1].strip() == "recorded"
+    for target, output, *numbers in map(str.split, rows):
+        if output == "dense_1":
+            difference, rounding, recorded = map(float, numbers)
+            assert abs(difference - rounding) <= 0.1 * rounding, target
+            assert f"{recorded:.1e} of its largest value" in cost
+
+
+def test_verify_allows_no_more_than_what_rounding_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits = ROOT / "examples" / "digits" / "digits.keras"
+    said(capsys, "compile", digits, "--weights", "uint8", "--target", "cpu")
+    code = Path("generated/digits/cpu.py")
+    # The sample can't tell: it is as it was.
+    code.write_text(code.read_text().replace("def predict(", "def exact(") + SHIFTED)
+
+    (line,) = refused(capsys, "verify", "generated/digits", digits)
+
+    assert line.startswith("digits: target cpu: output 'dense_1' differs from the ")
+    assert line.endswith(" for its rounding are allowed")
+
+
+def test_check_compiles_with_the_package_s_weights(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "compile", model, "--weights", "uint8")
+
+    assert said(capsys, "check") == "small: up to date\n"
 
 
 def test_verify_tells_when_the_package_is_another_model_s(

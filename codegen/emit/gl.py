@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from keramos.emit.glsl import fragment, title
-from keramos.graph import Graph, Value
+from keramos.graph import Graph, Storage, Value
+from keramos.plan.factor_scales import scale_name
 from keramos.plan.gl import GlPlan, Loop, Stage, Tensor, plan
 from keramos.plan.layout import LANES, Limits, canonical, packing
 from keramos.runtime_min import vendored
 from keramos.text import identifier, unique
+
+# Four of these make a texel.
+FORMATS: Mapping[Storage, str] = {"float32": "F32", "float16": "F16", "uint8": "U8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def emit_gl(
     ladder = [limits] if isinstance(limits, Limits) else list(limits)
     plans = tuple(plan(graph, batch=batch, limits=x, where=where) for x in ladder)
     stored = _stored(plans, names)
-    known = {_content(value) for value in names}
+    known = _contents(names)
     values = [value for gl in plans for value in _values(gl)]
     extra = {stored[value]: value for value in values if _content(value) not in known}
     return GlFiles(files(plans, stored), extra, plans)
@@ -61,6 +65,17 @@ def _content(value: Value) -> object:
     if value.constant is None:
         raise TypeError("not a constant")
     return value.constant.stored.identity
+
+
+def _contents(names: Mapping[Value, str]) -> dict[object, str]:
+    """Return the name of each content of the weights file."""
+    contents = {_content(value): name for value, name in names.items()}
+    for value, name in names.items():
+        factors = None if value.constant is None else value.constant.factors
+        if factors is not None:
+            contents[factors.codes.identity] = name
+            contents[factors.scale.identity] = scale_name(name)
+    return contents
 
 
 def _values(gl: GlPlan) -> list[Value]:
@@ -74,7 +89,7 @@ def _stored(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[Value, 
 
     A constant that is another one reshaped goes by the other's name.
     """
-    by_content = {_content(value): name for value, name in names.items()}
+    by_content = _contents(names)
     values = [value for gl in plans for value in _values(gl)]
     extra: dict[object, Value] = {}
     for value in values:
@@ -149,7 +164,9 @@ def _document(
             "uniform_block": gl.limits.uniform_block,
         },
         "texture_bytes": gl.texture_bytes,
-        "textures": [[t.width, t.height, t.layers] for t in gl.textures],
+        "textures": [
+            [t.width, t.height, t.layers, FORMATS[t.storage]] for t in gl.textures
+        ],
         "constants": [
             {
                 "tensor": names[constant.value],

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from keramos import shaders
+from keramos.emit.weights import MIDDLE
 from keramos.expr import GLSL, Expr, render
 from keramos.plan.gl import Stage, Tensor
 from keramos.plan.layout import (
@@ -45,6 +46,9 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 """
+
+# Where a stage reads codes of 8-bit weights.
+BYTES = "precision highp usampler2DArray;\n"
 
 # Bodies that define value() for one block take their main function from lib/each.
 OWN_MAIN = frozenset(
@@ -94,7 +98,12 @@ def fragment(stage: Stage) -> str:
     ]
     text = "\n".join([*prelude, *body])
     library = [shaders.source(f"lib/{name}") for name in LIBRARY if f"{name}(" in text]
-    return PRECISION + "\n" + "\n".join([*library, text])
+    precision = PRECISION + (BYTES if any(map(_is_coded, stage.operands)) else "")
+    return precision + "\n" + "\n".join([*library, text])
+
+
+def _is_coded(tensor: Tensor) -> bool:
+    return tensor.storage == "uint8"
 
 
 def title(stage: Stage) -> str:
@@ -256,7 +265,8 @@ def _interpolation(stage: Stage, resize: Resize, sizes: dict[str, int]) -> str:
 
 def _uniforms(stage: Stage) -> str:
     samplers = "".join(
-        f"uniform sampler2DArray t{k};\n" for k in range(len(stage.operands))
+        f"uniform {'u' if _is_coded(x) else ''}sampler2DArray t{k};\n"
+        for k, x in enumerate(stage.operands)
     )
     layers = stage.output.layout.layers
     draws = layers > stage.group * stage.pixels
@@ -412,11 +422,10 @@ def _accessor(index: int, tensor: Tensor) -> str:
     x, y, layer = (
         coordinate(tensor.layout, place, names) for place in ("x", "y", "layer")
     )
-    return (
-        f"vec4 at{index}({PARAMETERS}) {{\n"
-        f"    return texelFetch(t{index}, ivec3({x}, {y}, {layer}), 0);\n"
-        "}\n"
-    )
+    fetch = f"texelFetch(t{index}, ivec3({x}, {y}, {layer}), 0)"
+    if _is_coded(tensor):
+        fetch = f"vec4({fetch}) - {MIDDLE}.0"
+    return f"vec4 at{index}({PARAMETERS}) {{\n    return {fetch};\n}}\n"
 
 
 def _locate(layout: Layout, *, shifted: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
@@ -11,6 +12,7 @@ from textwrap import wrap
 from keramos.emit.activation import Activation
 from keramos.emit.cpu.module import module, tidy
 from keramos.emit.describe import layers, shape_text
+from keramos.emit.precision import Precision
 from keramos.emit.sample import Sample, emit_sample, sample
 from keramos.emit.web import emit_web
 from keramos.emit.weights import weights
@@ -58,15 +60,16 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
     given: Sample | None = None,
     taps: Sequence[str] = (),
     activation: Activation | None = None,
+    precision: Sequence[Precision] = (),
 ) -> dict[str, bytes]:
     """Return the files of package *name*, by path in its folder.
 
     *graph* is optimised already. *gl* are the files of the gl target, *constants* the
     constants that only it stores, by name. *javascript* is the graph as an ES module:
     with it, the package has the web target. *options* are JSON; they stand in the
-    manifest. *given* is the sample to verify with; without one it is made up. Behind
-    its own outputs the graph has those of the layers *taps*, then what the graph of
-    *activation* takes.
+    manifest, as does *precision*, what they cost. *given* is the sample to verify with;
+    without one it is made up. Behind its own outputs the graph has those of the layers
+    *taps*, then what the graph of *activation* takes.
     """
     if identifier(name) != name:
         raise ValueError(f"{name!r} can't be the name of a package")
@@ -99,6 +102,7 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
         "kinds": [_kind(y) for y in graph.outputs[:own]],
         "has_weights": cpu.has_weights,
         "has_gl": gl is not None,
+        "weights": options.get("weights", "float32"),
     }
     table = _table(graph)
     texts = {
@@ -129,7 +133,7 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
             activation=None if activation is None else activation.graph,
         )
     files = dict(sorted(files.items()))
-    files[MANIFEST] = _manifest(files, name, options, provenance)
+    files[MANIFEST] = _manifest(files, name, options, provenance, precision)
     return files
 
 
@@ -224,8 +228,9 @@ def _manifest(
     name: str,
     options: Mapping[str, object],
     provenance: Provenance,
+    precision: Sequence[Precision],
 ) -> bytes:
-    document = {
+    document: dict[str, object] = {
         "name": name,
         "keramos": provenance.version,
         "source": {
@@ -238,4 +243,19 @@ def _manifest(
             path: hashlib.sha256(content).hexdigest() for path, content in files.items()
         },
     }
+    if precision:
+        document["precision"] = [
+            {
+                "option": each.option,
+                "output": each.output,
+                "largest": _rounded(each.largest),
+                "relative": _rounded(each.relative),
+            }
+            for each in precision
+        ]
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _rounded(number: float) -> float | None:
+    """Return three digits, which are the same on every machine; None for infinity."""
+    return float(f"{number:.2e}") if math.isfinite(number) else None

@@ -90,12 +90,11 @@ def emit_sample(graph: Graph, given: Sample, *, outputs: int | None = None) -> b
             tensors[f"stage.{label}"] = _tensor(numbers, Spec(numbers.shape))
         if value.key in wanted:
             values[value.key] = array
-    n = len(given.inputs[0]) if given.inputs else 1
+    computed = _batched(graph, values, given.inputs)
     for place, (name, y) in enumerate(
         zip(graph.output_names[:outputs], graph.outputs[:outputs], strict=True)
     ):
-        array = values[y.key]
-        array = np.broadcast_to(array, (n, *array.shape[1:]))
+        array = computed[place]
         if given.outputs is not None:
             array = given.outputs[place]
         tensors[f"output.{name}"] = _tensor(array, y.spec)
@@ -106,6 +105,22 @@ def _tensor(array: Array, spec: Spec) -> Tensor:
     with np.errstate(over="ignore"):
         numbers = np.asarray(array).astype(spec.dtype)
     return Tensor(numbers.shape, spec.dtype, lambda: numbers)
+
+
+def outputs(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
+    """Return the outputs in float64."""
+    wanted = {y.key for y in graph.outputs}
+    values = {y.key: array for y, array in trace(graph, inputs) if y.key in wanted}
+    return _batched(graph, values, inputs)
+
+
+def _batched(
+    graph: Graph, values: Mapping[ValueKey, Array], inputs: Sequence[Array]
+) -> list[Array]:
+    """Return the outputs, of which those of constants have to be repeated."""
+    n = len(inputs[0]) if inputs else 1
+    arrays = [values[y.key] for y in graph.outputs]
+    return [np.broadcast_to(y, (n, *y.shape[1:])) for y in arrays]
 
 
 def trace(graph: Graph, inputs: Sequence[Array]) -> Iterator[tuple[Value, Array]]:

@@ -6,17 +6,28 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keramos.graph import Graph, Value
+from keramos.graph import Constant, Graph, Value
+from keramos.plan.factor_scales import scale_name
 from keramos.plan.names import constant_names
 from keramos.primitives import DType
 
+Kind = DType | Literal["float16", "uint8"]
+
 ALIGNMENT = 64
-KINDS: Mapping[DType, str] = {"float32": "F32", "int32": "I32", "bool": "BOOL"}
+KINDS: Mapping[Kind, str] = {
+    "float32": "F32",
+    "float16": "F16",
+    "uint8": "U8",
+    "int32": "I32",
+    "bool": "BOOL",
+}
+# What is added to codes, to store them as bytes.
+MIDDLE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +35,7 @@ class Tensor:
     """A tensor to be written; the numbers are made when their turn comes."""
 
     shape: tuple[int, ...]
-    dtype: DType
+    dtype: Kind
     load: Callable[[], NDArray[Any]]
 
     @property
@@ -80,11 +91,23 @@ def weights(graph: Graph, more: Mapping[str, Value]) -> bytes:
     if twice:
         raise ValueError(f"constants of two targets are named {sorted(twice)}")
     named.update(more)
-    return safetensors({name: _tensor(value) for name, value in named.items()})
+    tensors: dict[str, Tensor] = {}
+    for name, value in named.items():
+        if value.constant is None:
+            raise ValueError(f"{value} isn't a constant")
+        tensors |= _stored(name, value.constant)
+    return safetensors(tensors)
 
 
-def _tensor(value: Value) -> Tensor:
-    if value.constant is None:
-        raise ValueError(f"{value} isn't a constant")
-    shape = tuple(d for d in value.shape if d is not None)
-    return Tensor(shape, value.dtype, value.constant.array)
+def _stored(name: str, constant: Constant) -> dict[str, Tensor]:
+    """Return the tensors that hold a constant, by name."""
+    shape = tuple(d for d in constant.spec.shape if d is not None)
+    if constant.factors is not None:
+        codes, scale = constant.factors.codes, constant.factors.scale
+        return _stored(name, codes) | _stored(scale_name(name), scale)
+    if constant.storage == "uint8":
+        return {name: Tensor(shape, "uint8", lambda: constant.array() + MIDDLE)}
+    kind: Kind = constant.spec.dtype
+    if constant.storage == "float16":
+        kind = "float16"
+    return {name: Tensor(shape, kind, constant.array)}

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
-from keramos.graph import Constant, Graph, Node, Value, ValueKey, apply
+from keramos.graph import Constant, Graph, Node, Storage, Value, ValueKey, apply
+from keramos.plan.factor_scales import factor_scales
 from keramos.plan.kernels import (
-    BYTES_PER_TEXEL,
     Kernel,
     NoKernelError,
     UniformWeights,
@@ -51,6 +51,7 @@ from keramos.primitives import (
 )
 from keramos.text import identifier, unique
 
+BYTES_PER_TEXEL: Mapping[Storage, int] = {"float32": 16, "float16": 8, "uint8": 4}
 # A pooled texture may be this much larger than a tenant needs.
 WASTE = 1.25
 UNLIMITED = Limits(texture_size=1 << 30, layers=1 << 30)
@@ -65,7 +66,8 @@ class Tensor:
     of their own. *batched* is whether the batch is one of the layout's axes. *offset*
     is added to the indexes ``(n, d, h, w, b)``: a slice is a view, and *is_part* marks
     it, since it may begin at 0. A step of a sequence is a view too: *moment* is the
-    axis to which the number of the step is added, times *pace*.
+    axis to which the number of the step is added, times *pace*. *storage* is the format
+    of the texels: bytes hold codes.
     """
 
     shape: Shape
@@ -76,6 +78,7 @@ class Tensor:
     offset: tuple[int, ...] = NO_OFFSET
     moment: int | None = None
     pace: int = 1
+    storage: Storage = "float32"
 
     @property
     def is_whole(self) -> bool:
@@ -168,11 +171,13 @@ class Texture:
     width: int
     height: int
     layers: int
+    storage: Storage = "float32"
 
     @property
     def bytes(self) -> int:
         """Return the size in bytes."""
-        return self.width * self.height * self.layers * BYTES_PER_TEXEL
+        texels = self.width * self.height * self.layers
+        return texels * BYTES_PER_TEXEL[self.storage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +323,7 @@ class _Builder:
         self.batch = batch
         self.limits = limits
         self.where = where
+        graph = factor_scales(graph)
         prepared = prepare(graph, batch=batch)
         self.graph = prepared.graph
         self.names = _names(graph, prepared)
@@ -345,7 +351,7 @@ class _Builder:
         textures, places = _allocate(self.steps, self.sequences, inputs, outputs)
         for constant in constants:
             places[constant.tensor.home] = len(textures)
-            textures.append(_texture(constant.tensor.layout))
+            textures.append(_texture(constant.tensor.layout, constant.tensor.storage))
         return GlPlan(
             batch=self.batch,
             limits=self.limits,
@@ -552,6 +558,7 @@ class _Builder:
 
         Nodes that give the next *states* write them where they belong.
         """
+        body = factor_scales(body)
         prepared = prepare(body)
         for y, state in zip(prepared.graph.outputs, states, strict=False):
             if y.node is not None and _has_stage(y.node):
@@ -606,6 +613,8 @@ class _Builder:
         """Return the tensor of a constant; one per role."""
         if value.constant is None:
             raise TypeError("not a constant")
+        if value.constant.stored.factors is not None:
+            raise TypeError("the scale of a constant was not factored out")
         key = (value.constant, role)
         if key not in self.constants:
             d, h, w, c = view
@@ -617,7 +626,10 @@ class _Builder:
             except DoesNotFitError:
                 self.too_large(label, value.shape)
                 layout = arrange((d, h, w, c), limits=UNLIMITED)
-            tensor = Tensor(value.shape, layout, self.home(), batched=False)
+            storage = value.constant.stored.storage
+            tensor = Tensor(
+                value.shape, layout, self.home(), batched=False, storage=storage
+            )
             self.constants[key] = ConstantTensor(tensor, value, view)
         return self.constants[key].tensor
 
@@ -636,8 +648,8 @@ def _operand_table(shape: Shape, *, limits: Limits) -> Layout:
     return image(shape, batch=1, limits=limits)
 
 
-def _texture(layout: Layout) -> Texture:
-    return Texture(layout.width, layout.height, layout.layers)
+def _texture(layout: Layout, storage: Storage) -> Texture:
+    return Texture(layout.width, layout.height, layout.layers, storage)
 
 
 def _allocate(
@@ -658,7 +670,7 @@ def _allocate(
     tenants: list[list[int]] = []
     places: dict[int, int] = {}
     for home in sorted(layouts, key=lambda home: (-layouts[home].texels, home)):
-        need = _texture(layouts[home])
+        need = _texture(layouts[home], "float32")
         for number, texture in enumerate(textures):
             busy = any(_overlap(lives[other], lives[home]) for other in tenants[number])
             if not busy and _suits(texture, need):

@@ -43,7 +43,7 @@ from keramos.primitives import (
     Window,
 )
 
-BYTES_PER_TEXEL = 16
+BYTES_PER_VECTOR = 16
 # Offsets into uniform buffers are multiples of 256 bytes: so many four-vectors.
 ALIGNMENT = 16
 # Families in which one fragment computes neighbouring pixels.
@@ -269,7 +269,9 @@ def _ways(
     for group in GROUPS:
         if group <= widest and _group(conv, layout, group) == group:
             yield kind, group, None
-    if kind == "conv" and conv.groups == 1 and layout.group == layout.extents[B]:
+    # With anything else in the layers, draws would share blocks of weights.
+    whole = layout.layers == layout.group == layout.extents[B]
+    if kind == "conv" and conv.groups == 1 and whole:
         few = min(widest, UNIFORM_GROUP)
         weights = _uniform(node.inputs[1], few, limits)
         if weights is not None:
@@ -294,7 +296,7 @@ def _slides(conv: Conv, kernel: Value) -> bool:
 def _uniform(kernel: Value, group: int, limits: Limits) -> UniformWeights | None:
     """Return how a kernel is cut into uniform blocks; None where they are too few."""
     *window, depth, _ = (d or 0 for d in kernel.shape)
-    room = limits.uniform_block // BYTES_PER_TEXEL // group
+    room = limits.uniform_block // BYTES_PER_VECTOR // group
     unit = ALIGNMENT // math.gcd(ALIGNMENT, LANES * group)
     padded = -(-math.prod(window) // unit) * unit
     total = -(-depth // LANES)

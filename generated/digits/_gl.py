@@ -37,7 +37,15 @@ TEXTURE0 = 0x84C0
 TEXTURE_2D_ARRAY = 0x8C1A
 UNIFORM_BUFFER = 0x8A11
 TRIANGLES = 0x0004
-BYTES_PER_TEXEL = 16
+# How a plan names what texels are made of, and how moderngl and NumPy do.
+FORMATS: Mapping[str, tuple[str, type[np.generic]]] = {
+    "F32": ("f4", np.float32),
+    "F16": ("f2", np.float16),
+    "U8": ("u1", np.uint8),
+}
+LANES = 4
+# The byte that stands for zero.
+MIDDLE = 128
 NEEDED = (
     "GL_MAX_TEXTURE_SIZE",
     "GL_MAX_ARRAY_TEXTURE_LAYERS",
@@ -79,14 +87,15 @@ class Packing:
         fields = ("view", "padded", "split", "order", "size")
         return cls(*(tuple(entry[name]) for name in fields))
 
-    def pack(self, array: NDArray[Any]) -> F32:
-        """Return the texels of *array*."""
+    def pack(self, array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+        """Return the texels of *array*, without a copy where they lie like that."""
         whole = array.reshape(self.view)
         if self.padded != self.view:
             widths = zip(self.padded, self.view, strict=True)
-            whole = np.pad(whole, [(0, p - v) for p, v in widths])
+            zero = MIDDLE if dtype is np.uint8 else 0
+            whole = np.pad(whole, [(0, p - v) for p, v in widths], constant_values=zero)
         texels = whole.reshape(self.split).transpose(self.order).reshape(self.size)
-        return np.ascontiguousarray(texels, np.float32)
+        return np.ascontiguousarray(texels, dtype)
 
     def unpack(self, texels: F32) -> F32:
         """Return the array ``(n, d, h, w, c)`` that the texels hold."""
@@ -230,12 +239,12 @@ class Executor:
         context = self._context
         self.renderer = str(context.info["GL_RENDERER"])
         self._gl = _Functions()
-        self._textures = [_texture(context, size) for size in plan["textures"]]
+        self._formats = [FORMATS[kind] for *_, kind in plan["textures"]]
+        self._textures = [_texture(context, entry) for entry in plan["textures"]]
         self._resources += self._textures
         for entry in plan["constants"]:
-            packing = Packing.read(entry)
-            texels = packing.pack(tensors.arrays[entry["tensor"]])
-            self._write(entry["texture"], packing, texels)
+            array = tensors.arrays[entry["tensor"]]
+            self._write(entry["texture"], Packing.read(entry), array)
         self._buffers = [
             self._buffer(entry, tensors.arrays[entry["tensor"]])
             for entry in plan["buffers"]
@@ -259,7 +268,11 @@ class Executor:
         self, entry: Mapping[str, Any], kernel: NDArray[Any]
     ) -> tuple[int, int, int]:
         """Return a uniform buffer's name, the bytes of a block, and blocks per draw."""
-        buffer = self._context.buffer(Packing.read(entry).pack(kernel))
+        numbers = (
+            kernel.astype(np.float32) - MIDDLE if kernel.dtype == np.uint8 else kernel
+        )
+        packed = Packing.read(entry).pack(numbers, np.float32)
+        buffer = self._context.buffer(packed)
         self._resources.append(buffer)
         return buffer.glo, entry["block"], entry["blocks"]
 
@@ -336,7 +349,8 @@ class Executor:
             raise DeviceError(f"this device can't render to {count} float textures")
         return name.value
 
-    def _write(self, texture: int, packing: Packing, texels: F32) -> None:
+    def _write(self, texture: int, packing: Packing, array: NDArray[Any]) -> None:
+        texels = packing.pack(array, self._formats[texture][1])
         layers, height, width, _ = packing.size
         box = (0, 0, 0, width, height, layers)
         self._textures[texture].write(texels, viewport=box)
@@ -344,16 +358,16 @@ class Executor:
     def _read(self, port: Port) -> F32:
         texture = self._textures[port.texture]
         width, height, layers = texture.size
-        texels = np.frombuffer(texture.read(), np.float32)
-        whole = texels.reshape(layers, height, width, 4)
+        texels = np.frombuffer(texture.read(), self._formats[port.texture][1])
+        whole = texels.reshape(layers, height, width, LANES)
         used = port.packing.size
         part = whole[: used[0], : used[1], : used[2]]
-        array = port.packing.unpack(np.ascontiguousarray(part))
+        array = port.packing.unpack(np.ascontiguousarray(part, np.float32))
         return array.reshape(-1, *port.shape)
 
     def _upload(self, inputs: Sequence[F32]) -> None:
         for port, x in zip(self._inputs, inputs, strict=True):
-            self._write(port.texture, port.packing, port.packing.pack(x))
+            self._write(port.texture, port.packing, x)
 
     def _draw(self, stage: Stage) -> None:
         gl = self._gl
@@ -451,10 +465,11 @@ class Executor:
     @property
     def texture_bytes(self) -> int:
         """Return the size of the textures on the device."""
-        texels = 0
-        for width, height, layers in (texture.size for texture in self._textures):
-            texels += width * height * layers
-        return texels * BYTES_PER_TEXEL
+        total = 0
+        for texture, (_, dtype) in zip(self._textures, self._formats, strict=True):
+            width, height, layers = texture.size
+            total += width * height * layers * LANES * np.dtype(dtype).itemsize
+        return total
 
     def release(self) -> None:
         """Free what was created; a context of the caller's own stays open."""
@@ -509,8 +524,8 @@ def _lacking(plan: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
     """Return the limits of the device that are below what the plan needs."""
     sizes = plan["textures"]
     needed = (
-        max(max(width, height) for width, height, _ in sizes),
-        max(layers for _, _, layers in sizes),
+        max(max(width, height) for width, height, _, _ in sizes),
+        max(layers for _, _, layers, _ in sizes),
         max(entry["outputs"] for entry in plan["programs"]),
         max((entry["block"] for entry in plan["buffers"]), default=0),
     )
@@ -521,9 +536,10 @@ def _lacking(plan: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _texture(context: moderngl.Context, size: Sequence[int]) -> moderngl.TextureArray:
-    width, height, layers = size
-    texture = context.texture_array((width, height, layers), 4, dtype="f4")
+def _texture(context: moderngl.Context, entry: Sequence[Any]) -> moderngl.TextureArray:
+    width, height, layers, kind = entry
+    size, dtype = (width, height, layers), FORMATS[kind][0]
+    texture = context.texture_array(size, LANES, dtype=dtype)
     texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
     return texture
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib.resources import as_file
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from emitted import PROVENANCE, files
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from strategies_graphs import graphs
 
 from keramos import compile_model, examples
-from keramos.graph import Graph, Node, Origin, Value
+from keramos.graph import Graph, Node, Origin, Storage, Value
 
 ROOT = Path(__file__).parents[2]
 WITH_LAYERS: dict[str, dict[str, Any]] = {
@@ -28,6 +28,7 @@ WITH_LAYERS: dict[str, dict[str, Any]] = {
     "alone": {"taps": ("conv2d",), "cam": "auto", "targets": ("cpu",)},
 }
 PACKAGES = 12
+STORAGES = get_args(Storage)
 
 HOSTILE = (
     '"""; import os #',
@@ -105,7 +106,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         drawn = renamed(graph, names) if number % 2 else graph
         name = f"drawn_{'long_' * (number % 3 * 5)}{number}"
         origin = replace(PROVENANCE, source=names[0] * (number % 2) + ".h5")
-        content = files(drawn, name=name, provenance=origin)
+        weights = STORAGES[number % 3]
+        content = files(drawn, name=name, provenance=origin, weights=weights)
         for path, text in content.items():
             target = folder / name / path
             target.parent.mkdir(exist_ok=True)

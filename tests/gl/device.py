@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keramos.emit.gl import emit_gl
+from keramos.emit.weights import weights
 from keramos.graph import Graph
 from keramos.plan.gl import GlPlan
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
 from keramos.runtime_min.vendored.gl import Executor
+from keramos.runtime_min.vendored.tensors import read_tensors
 
 
 @cache
@@ -48,17 +50,9 @@ def run(
     for path, data in gl.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
-    arrays = {
-        name: value.constant.array()
-        for value, name in names.items()
-        if value.constant is not None
-    }
-    arrays |= {
-        name: value.constant.stored.array()
-        for name, value in gl.constants.items()
-        if value.constant is not None
-    }
-    executor = Executor(folder, Weights(arrays), context=context())
+    (folder / "weights.safetensors").write_bytes(weights(graph, gl.constants))
+    tensors = read_tensors(folder / "weights.safetensors")
+    executor = Executor(folder, tensors, context=context())
     try:
         return executor.run([x.astype(np.float32) for x in inputs]), gl.plan
     finally:

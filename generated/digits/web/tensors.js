@@ -1,7 +1,15 @@
 // Read a safetensors file: 8 bytes of header length, a JSON header, raw numbers.
 
-const ARRAYS = { F32: Float32Array, I32: Int32Array, BOOL: Uint8Array, U8: Uint8Array };
+const ARRAYS = {
+  F32: Float32Array,
+  F16: Uint16Array,
+  U8: Uint8Array,
+  I32: Int32Array,
+  BOOL: Uint8Array,
+};
 const LENGTH_BYTES = 8;
+// The byte that stands for zero.
+export const MIDDLE = 128;
 
 /**
  * Return the tensors of *buffer* by name, each `{dtype, shape, data}`.
@@ -43,4 +51,44 @@ function tensor(buffer, start, name, { dtype, shape, data_offsets: [begin, end] 
       ? new Numbers(buffer, offset, length)
       : new Numbers(buffer.slice(offset, start + end));
   return { dtype, shape, data };
+}
+
+/** Return the numbers of a tensor, halves and bytes (less 128) as floats. */
+export function numbersOf({ dtype, data }) {
+  switch (dtype) {
+    case "F16":
+      return Float32Array.from(data, floatOf);
+    case "U8":
+      return Float32Array.from(data, (byte) => byte - MIDDLE);
+    default:
+      return data;
+  }
+}
+
+/** Return the tensors' numbers by name; bytes become `(byte - 128) * scale`. */
+export function decoded(tensors) {
+  const result = new Map();
+  for (const [name, tensor] of tensors) {
+    const numbers = numbersOf(tensor);
+    const scale = tensors.get(`${name}.scale`)?.data;
+    if (tensor.dtype === "U8" && scale !== undefined) {
+      for (let i = 0; i < numbers.length; ++i) {
+        numbers[i] *= scale[i % scale.length];
+      }
+    }
+    result.set(name, numbers);
+  }
+  return result;
+}
+
+/** Return the number whose half-precision bits are *half*. */
+function floatOf(half) {
+  const sign = half & 0x8000 ? -1 : 1;
+  const exponent = (half >> 10) & 0x1f;
+  const fraction = half & 0x3ff;
+  if (exponent === 0x1f) {
+    return fraction === 0 ? sign * Infinity : NaN;
+  }
+  const mantissa = exponent === 0 ? fraction : 0x400 + fraction;
+  return sign * mantissa * 2 ** (Math.max(exponent, 1) - 25);
 }
