@@ -31,7 +31,7 @@ from keramos.errors import CompileError, Problem, quoted
 from keramos.graph import Storage
 from keramos.importer import Description, describe
 from keramos.layers.custom import load_custom
-from keramos.plan.profile import Profile
+from keramos.plan.layout import Profile
 from keramos.runtime_min.interpreter import Interpreter
 from keramos.verification import Comparison, check_directory, verify_package
 from keramos.version import VERSION

@@ -24,9 +24,9 @@ from keramos.importer import import_layers
 from keramos.layers.custom import load_custom
 from keramos.passes import optimise
 from keramos.passes.round_weights import round_weights
-from keramos.plan.layout import Limits
+from keramos.plan.layout import Limits, Profile
 from keramos.plan.names import constant_names
-from keramos.plan.profile import PROFILES, Profile, limits
+from keramos.plan.profile import PROFILES, limits
 from keramos.source import KerasFile
 from keramos.text import identifier
 from keramos.version import VERSION

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from keramos.graph import Graph
 from keramos.plan.layout import Limits
 
 TOLERANCE = 1e-5
-NUMBER = count()
 
 Array = NDArray[Any]
 
@@ -47,7 +46,7 @@ def evaluate(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
 
 def check_in(page: Page, root: Path, graph: Graph) -> None:
     """Raise AssertionError where the page's numbers aren't the graph's."""
-    folder = f"graph_{next(NUMBER)}"
+    folder = Path(mkdtemp(prefix="graph_", dir=root)).name
     write_package(graph, root / folder, limits=Limits(texture_size=64), batch=2)
     inputs = inputs_for(graph, 3, np.random.default_rng(0))
 

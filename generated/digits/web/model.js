@@ -73,8 +73,8 @@ const DESCRIPTION = {
       sha256: "de1e356a00ef0453f6b776415c244aa92bdc215feefc28b6d92eaeba951fc06c",
     },
     "shaders/plan.json": {
-      bytes: 3948,
-      sha256: "092e529d2d8cf9f6383a7c61de0579f1c21a5a6e872c56e4c7b651e533b8593c",
+      bytes: 4046,
+      sha256: "3bfc929c6a06ce501070d9dd67e1d035015a1b7750d326bcbcc2d4aa50501c96",
     },
     "shaders/conv2d.frag": {
       bytes: 3793,
