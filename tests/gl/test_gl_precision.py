@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,9 +43,9 @@ Array = NDArray[np.float32]
 
 def numbers(*shape: int) -> Array:
     """Return weights that keep sums small."""
-    rng = np.random.default_rng(sum(shape))
-    fan = np.prod(shape[:-1])
-    return (rng.uniform(-1.5, 1.5, shape) / np.sqrt(fan)).astype(np.float32)
+    fan = math.prod(shape[:-1])
+    weights = np.random.default_rng(fan).uniform(-1.5, 1.5, shape) / math.sqrt(fan)
+    return weights.astype(np.float32)
 
 
 def agrees(graph: Graph, size: Limits, *, batch: int = 1) -> None:
