@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, Phase, settings
 # Keras asks for its backend when it is imported, once.
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["JAX_PLATFORMS"] = "cpu"
+# With threads, llvmpipe of Mesa 22.3 at times loses a draw of a single texel.
+os.environ["LP_NUM_THREADS"] = "0"
 
 # Compiling a model is slow work for a property: time says nothing about its health.
 settings.register_profile(
