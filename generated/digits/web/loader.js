@@ -3,7 +3,7 @@
 import { Files, LoadError } from "./files.js";
 import { Images } from "./images.js";
 import { namedOutputs, readInputs } from "./samples.js";
-import { readTensors } from "./tensors.js";
+import { decoded, readTensors } from "./tensors.js";
 import { VerificationError, check } from "./verification.js";
 import { DeviceError, Executor, choosePlan, openContext } from "./webgl.js";
 
@@ -164,7 +164,7 @@ class Model {
       this.#weights(),
       this.#description.cpu(),
     ]);
-    this.#executor = new CpuExecutor(create(numbersOf(tensors)));
+    this.#executor = new CpuExecutor(create(Object.fromEntries(decoded(tensors))));
     this.device = "cpu";
     this.fallback = undefined;
   }
@@ -258,7 +258,8 @@ class Model {
       const tensors = await this.#weights();
       if (this.device === "cpu") {
         const { create } = await this.#description.cam();
-        this.#mapper = new CpuExecutor(create(numbersOf(tensors)));
+        const numbers = Object.fromEntries(decoded(tensors));
+        this.#mapper = new CpuExecutor(create(numbers));
       } else {
         const { maxTextureSize } = this.#options;
         const programs = await this.#programs(this.#context, MAPS, maxTextureSize);
@@ -321,11 +322,6 @@ class Model {
     this.#owned = undefined;
     this.device = undefined;
   }
-}
-
-/** Return the numbers of *tensors* by name. */
-function numbersOf(tensors) {
-  return Object.fromEntries([...tensors].map(([name, { data }]) => [name, data]));
 }
 
 /** Return the place of the largest of each *classes* scores. */
