@@ -5,6 +5,7 @@
 // outputs, without creating an object or looking up a name.
 
 import { Images, paintShader } from "./images.js";
+import { MIDDLE, numbersOf } from "./tensors.js";
 
 export const HEADER = "#version 300 es\n";
 const VERTEX = `${HEADER}
@@ -13,8 +14,22 @@ void main() {
     gl_Position = vec4(corner * 2.0 - 1.0, 0.0, 1.0);
 }
 `;
+// What texels are made of: an array's type, and their names in WebGL. Pictures are
+// RGBA8, which shaders read as numbers up to 1.
+const FORMATS = {
+  RGBA8: { Texels: Uint8Array, internal: "RGBA8" },
+  F32: { Texels: Float32Array, internal: "RGBA32F", format: "RGBA", type: "FLOAT" },
+  F16: { Texels: Uint16Array, internal: "RGBA16F", format: "RGBA", type: "HALF_FLOAT" },
+  U8: {
+    Texels: Uint8Array,
+    internal: "RGBA8UI",
+    format: "RGBA_INTEGER",
+    type: "UNSIGNED_BYTE",
+  },
+};
 const LANES = 4;
 const AXES = 5;
+// Whatever texels are made of, they are read as floats.
 const BYTES_PER_TEXEL = 16;
 const NO_WEIGHTS = { blocks: 0, stride: 0 };
 // How long a lost context may take to come back, and how often one run begins anew.
@@ -295,9 +310,11 @@ export class Executor {
     this.#textures = plan.textures.map((size) => this.#texture(size));
     for (const entry of plan.constants) {
       const packing = new Packing(entry);
-      const texels = new Float32Array(packing.length);
+      const kind = plan.textures[entry.texture][3];
+      const texels = new FORMATS[kind].Texels(packing.length);
+      texels.fill(kind === "U8" ? MIDDLE : 0);
       packing.pack(this.#tensors.get(entry.tensor).data, texels, 0, 1);
-      this.#write(this.#textures[entry.texture], packing, texels);
+      this.#write(this.#textures[entry.texture], packing, texels, FORMATS[kind]);
     }
     this.#buffers = plan.buffers.map((entry) => this.#buffer(entry));
     this.#stages = plan.steps.map((entry) => ({
@@ -381,17 +398,19 @@ export class Executor {
     return new DeviceError(`${file} doesn't compile here: ${log.trim()}`);
   }
 
-  #texture([width, height, layers], format = this.#gl.RGBA32F) {
+  #texture([width, height, layers, kind]) {
     const gl = this.#gl;
+    const { internal, Texels } = FORMATS[kind];
     const texture = this.#ledger.create("Texture");
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
-    gl.texStorage3D(gl.TEXTURE_2D_ARRAY, 1, format, width, height, layers);
+    gl.texStorage3D(gl.TEXTURE_2D_ARRAY, 1, gl[internal], width, height, layers);
     for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) {
       gl.texParameteri(gl.TEXTURE_2D_ARRAY, filter, gl.NEAREST);
     }
     if (gl.getError() === gl.OUT_OF_MEMORY) {
-      const megabytes = (width * height * layers * BYTES_PER_TEXEL) / 2 ** 20;
+      const texel = LANES * Texels.BYTES_PER_ELEMENT;
+      const megabytes = (width * height * layers * texel) / 2 ** 20;
       throw new DeviceError(
         `the GPU has no room for a texture of ${megabytes.toFixed(0)} MB`,
       );
@@ -404,7 +423,7 @@ export class Executor {
     const gl = this.#gl;
     const packing = new Packing(entry);
     const numbers = new Float32Array(packing.length);
-    packing.pack(this.#tensors.get(entry.tensor).data, numbers, 0, 1);
+    packing.pack(numbersOf(this.#tensors.get(entry.tensor)), numbers, 0, 1);
     const buffer = this.#ledger.create("Buffer");
     const alignment = gl.getParameter(gl.UNIFORM_BUFFER_OFFSET_ALIGNMENT);
     const stride = Math.ceil(entry.block / alignment) * alignment;
@@ -428,14 +447,14 @@ export class Executor {
     }
   }
 
-  #write(texture, { width, height, layers }, texels) {
+  #write(texture, { width, height, layers }, texels, { format, type }) {
     const gl = this.#gl;
     const target = gl.TEXTURE_2D_ARRAY;
     this.#unpackPlainly();
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(target, texture);
     const box = [0, 0, 0, width, height, layers];
-    gl.texSubImage3D(target, 0, ...box, gl.RGBA, gl.FLOAT, texels);
+    gl.texSubImage3D(target, 0, ...box, gl[format], gl[type], texels);
   }
 
   /** Return every step's draws; states are read and written in turn. */
@@ -520,7 +539,7 @@ export class Executor {
         continue;
       }
       packing.pack(inputs[index], texels, start * packing.count, n);
-      this.#write(texture, packing, texels);
+      this.#write(texture, packing, texels, FORMATS.F32);
     }
   }
 
@@ -541,7 +560,7 @@ export class Executor {
     const names = ["pictures", "layer", "count", "levels"];
     const places = names.map((name) => [name, gl.getUniformLocation(program, name)]);
     const size = [images.width, images.height, this.#plan.batch];
-    const pictures = this.#texture(size, gl.RGBA8);
+    const pictures = this.#texture([...size, "RGBA8"]);
     return { program, pictures, ...Object.fromEntries(places.slice(1)) };
   }
 
