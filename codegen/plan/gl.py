@@ -15,11 +15,14 @@ from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
 from keramos.graph import Constant, Graph, Node, Storage, Value, ValueKey, apply
 from keramos.plan.factor_scales import factor_scales
+from keramos.plan.joins import Place, fills_texels, joins
 from keramos.plan.kernels import (
     Kernel,
     NoKernelError,
+    Piece,
     UniformWeights,
     best,
+    best_join,
     family,
     kernels,
 )
@@ -33,6 +36,7 @@ from keramos.plan.layout import (
     Limits,
     canonical,
     image,
+    part,
     reinterpret,
     rows,
     sequence,
@@ -329,6 +333,8 @@ class _Builder:
         self.names = _names(graph, prepared)
         self.used = {x.key for x in self.graph.uses()}
         self.readers = _readers(self.graph)
+        self.joins = joins(self.graph)
+        self.roots: dict[Node, Tensor] = {}
         self.tensors: dict[ValueKey, Tensor] = {}
         self.constants: dict[tuple[Constant, str], ConstantTensor] = {}
         self.steps: list[Step] = []
@@ -348,7 +354,12 @@ class _Builder:
         outputs = tuple(self.materialised(y) for y in self.graph.outputs)
         inputs = tuple(self.tensors[x] for x in self.graph.inputs)
         constants = tuple(self.constants.values())
-        textures, places = _allocate(self.steps, self.sequences, inputs, outputs)
+        textures, places = _allocate(
+            self.steps,
+            self.sequences | {x.home: x.layout for x in self.roots.values()},
+            inputs,
+            outputs,
+        )
         for constant in constants:
             places[constant.tensor.home] = len(textures)
             textures.append(_texture(constant.tensor.layout, constant.tensor.storage))
@@ -366,7 +377,7 @@ class _Builder:
     def materialised(self, value: Value) -> Tensor:
         """Return the tensor of *value*, copied where it is part of another one."""
         tensor = self.source(value)
-        return tensor if tensor.is_whole else self.copy(value, "copy")
+        return tensor if tensor.is_whole else self.copy(value, self.unused("copy"))
 
     def copy(self, value: Value, name: str) -> Tensor:
         """Add a stage that copies *value* into a tensor of its own."""
@@ -430,11 +441,62 @@ class _Builder:
         if view is not None:
             self.tensors[node, 0] = view
             return
+        place = self.joins.places.get(node)
+        if place is not None and self.has_root(place.root):
+            self.join(node, place)
+            return
         output = self.targets.get(node)
         if output is None:
             output = self.tensor(self.label(node), node.specs[0].shape, node)
         self.tensors[node, 0] = output
         self.stage(node, self.names.get(node, "stage"), output)
+
+    def join(self, node: Node, place: Place) -> None:
+        """Write *node* into its blocks of a concatenation, or complete one."""
+        name = self.names.get(node, "stage")
+        whole = self.roots[place.root]
+        shape = node.specs[0].shape
+        if node is place.root:
+            self.tensors[node, 0] = whole
+        else:
+            offset = (0, 0, 0, 0, place.first)
+            self.tensors[node, 0] = replace(
+                whole, shape=shape, offset=offset, is_part=True
+            )
+        if not fills_texels(node):
+            self.stage(node, name, *_written(whole, shape, place))
+            return
+        for number, x in enumerate(node.inputs):
+            missing = self.joins.copies.get((node, number))
+            if missing is not None:
+                label = self.unused(f"{name}_part_{number + 1}")
+                written = _written(whole, x.shape, missing)
+                self.stage(_identity(x, node), label, *written)
+
+    def unused(self, name: str) -> str:
+        """Return *name*, or with a number if a stage has it."""
+        taken = [step.name for step in self.steps]
+        return unique([*self.names.values(), *taken, name])[-1]
+
+    def has_root(self, node: Node) -> bool:
+        """Give the concatenation *node* its storage; return whether it has one."""
+        if node in self.roots:
+            return True
+        shape = node.specs[0].shape
+        pieces = [
+            Piece(self.joins.writer(x, place) or _identity(x, node), place.first)
+            for x, place in self.joins.parts[node]
+        ]
+        readers = self.readers.get((node, 0), [])
+        try:
+            layout = best_join(
+                shape, pieces, batch=self.batch, limits=self.limits, readers=readers
+            )
+        except (DoesNotFitError, NoKernelError):
+            self.joins.dissolve(node)
+            return False
+        self.roots[node] = Tensor(shape, layout, self.home())
+        return True
 
     def stage(
         self,
@@ -634,6 +696,17 @@ class _Builder:
         return self.constants[key].tensor
 
 
+def _written(
+    whole: Tensor, shape: Shape, place: Place
+) -> tuple[Tensor, tuple[tuple[int, int, int], ...]]:
+    """Return the part of *whole* that a stage writes, and where it begins."""
+    found = part(whole.layout, first=place.first, channels=shape[-1] or 1)
+    if found is None:
+        raise TypeError("the layout has no such part")
+    layout, origin = found
+    return Tensor(shape, layout, whole.home), (origin,) if any(origin) else ()
+
+
 def _readers(graph: Graph) -> dict[ValueKey, list[Node]]:
     """Return which nodes read each value, also through views of it."""
     readers: dict[ValueKey, list[Node]] = {}
@@ -654,18 +727,18 @@ def _texture(layout: Layout, storage: Storage) -> Texture:
 
 def _allocate(
     steps: Sequence[Step],
-    sequences: Mapping[int, Layout],
+    whole: Mapping[int, Layout],
     inputs: Sequence[Tensor],
     outputs: Sequence[Tensor],
 ) -> tuple[list[Texture], dict[int, int]]:
     """Return the pool and which home lives where: greedy by size over lifetimes.
 
-    *sequences* are the layouts of homes of which stages write a part.
+    *whole* are the layouts of homes of which stages write a part.
     """
     lives = _lifetimes(steps, inputs, outputs)
     layouts: dict[int, Layout] = {x.home: x.layout for x in inputs}
     layouts |= {stage.output.home: stage.output.layout for stage in _flattened(steps)}
-    layouts |= sequences
+    layouts |= whole
     textures: list[Texture] = []
     tenants: list[list[int]] = []
     places: dict[int, int] = {}

@@ -21,6 +21,7 @@ from keramos.plan.layout import (
     blocks,
     canonical,
     image,
+    part,
     rows,
 )
 from keramos.plan.profile import DEVICES, Device
@@ -172,6 +173,43 @@ def best(
         for kernel in kernels(node, layout, limits)
     ]
     return min(candidates, key=lambda candidate: candidate[:2])[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A node that writes a concatenation's channel blocks from *first* on."""
+
+    node: Node
+    first: int
+
+
+def best_join(
+    shape: Shape,
+    pieces: Sequence[Piece],
+    *,
+    batch: int,
+    limits: Limits,
+    readers: Sequence[Node] = (),
+) -> Layout:
+    """Return the layout that is cheapest for all *pieces* of a concatenation.
+
+    Raises NoKernelError, and DoesNotFitError where the pieces can't lie side by side.
+    """
+    penalty = sum(_penalty(reader, batch, limits) for reader in readers)
+    found: list[tuple[float, int, Layout]] = []
+    for number, layout in enumerate(layouts(shape, batch=batch, limits=limits)):
+        cost = penalty if is_scattered(layout) else 0.0
+        for piece in pieces:
+            channels = piece.node.specs[0].shape[-1] or 1
+            cut = part(layout, first=piece.first, channels=channels)
+            if cut is None:
+                break
+            cost += min(k.cost for k in kernels(piece.node, cut[0], limits))
+        else:
+            found.append((cost, number, layout))
+    if not found:
+        raise DoesNotFitError
+    return min(found, key=lambda candidate: candidate[:2])[2]
 
 
 def _penalty(reader: Node, batch: int, limits: Limits) -> float:

@@ -13,7 +13,7 @@ Lanes of the last block beyond the channels hold zeros.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -337,6 +337,34 @@ def _origin(digits: list[tuple[Digit, int]]) -> tuple[int, int, int]:
         for place in PLACES
     )
     return (x, y, layer)
+
+
+def part(
+    layout: Layout, *, first: int, channels: int
+) -> tuple[Layout, tuple[int, int, int]] | None:
+    """Return the layout of *channels* from block *first* on, and where it begins.
+
+    The beginning is ``(x, y, layer)``. None where the blocks don't lie in one piece.
+    """
+    count = blocks(channels)
+    mine = layout.axis_digits(B)
+    n, d, h, w, _ = layout.extents
+    extents = (n, d, h, w, count)
+    if not mine:
+        return Layout(extents, channels, layout.digits), (0, 0, 0)
+    top = mine[0]
+    if first % top.divisor:
+        return None
+    cut = replace(top, radix=-(-count // top.divisor))
+    digits = tuple(cut if digit is top else digit for digit in layout.digits)
+    whole = Layout(extents, channels, digits)
+    for place in PLACES:
+        weight = whole.size(place)
+        for digit in (d for d in digits if d.place == place):
+            weight //= digit.radix
+            if digit.weight != weight:
+                return None
+    return whole, _origin([(top, first // top.divisor)])
 
 
 def reinterpret(layout: Layout, shape: Shape) -> Layout | None:
