@@ -43,7 +43,7 @@ from keramos.plan.layout import (
     table,
 )
 from keramos.plan.names import stage_names
-from keramos.plan.prepare import Prepared, prepare
+from keramos.plan.prepare import Prepared, Target, prepare
 from keramos.primitives import (
     Conv,
     Map,
@@ -328,7 +328,7 @@ class _Builder:
         self.limits = limits
         self.where = where
         graph = factor_scales(graph)
-        prepared = prepare(graph, batch=batch)
+        prepared = prepare(graph, target=Target(batch, limits))
         self.graph = prepared.graph
         self.names = _names(graph, prepared)
         self.used = {x.key for x in self.graph.uses()}

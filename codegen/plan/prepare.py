@@ -16,7 +16,8 @@ import numpy as np
 
 from keramos.expr import operand
 from keramos.graph import Graph, Node, Value, apply, literal
-from keramos.plan.layout import CANONICAL_RANK, LANES, blocks
+from keramos.plan.kernels import best
+from keramos.plan.layout import CANONICAL_RANK, LANES, DoesNotFitError, Limits, blocks
 from keramos.primitives import (
     Contract,
     Conv,
@@ -25,6 +26,7 @@ from keramos.primitives import (
     Reshape,
     Resize,
     Shape,
+    Slice,
     Softmax,
     Transpose,
 )
@@ -36,6 +38,8 @@ BUSY = 1500
 LONG = 256
 # A piece of a sum has at least this many terms.
 SHORT = 64
+# Into so many pieces a sum may be cut.
+PIECES = (2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +54,30 @@ class Prepared:
     results: Mapping[Node, tuple[Value, ...]]
 
 
-def prepare(graph: Graph, *, batch: int | None = None) -> Prepared:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the graph is going to run: so many samples at once, within the limits."""
+
+    batch: int
+    limits: Limits
+
+    def cost(self, node: Node) -> float:
+        """Return the microseconds of *node*; raise DoesNotFitError for too much."""
+        return best(node, batch=self.batch, limits=self.limits).cost
+
+
+def prepare(graph: Graph, *, target: Target | None = None) -> Prepared:
     """Return *graph* with the primitives in the forms above.
 
-    Long sums with few results are cut in pieces, so that there is work for a whole
-    device; how few depends on the *batch*. Without one nothing is cut: in a loop the
-    draws that add the pieces up cost more than they save.
+    Long sums with few results are cut in pieces, so that there is work for all of the
+    *target*. Without one nothing is cut: in a loop the draws that add the pieces up
+    cost more than they save.
     """
     results: dict[Node, tuple[Value, ...]] = {}
 
     def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         renewed = replace(node, inputs=inputs)
-        results[node] = _visit(renewed, batch) or renewed.results()
+        results[node] = _visit(renewed, target) or renewed.results()
         return results[node]
 
     prepared = graph.rewrite(visit)
@@ -80,11 +96,13 @@ def _computed(value: Value) -> Value:
     return Node(Map(_IDENTITY, value.dtype), (value,), (value.spec,)).results()[0]
 
 
-def _visit(node: Node, batch: int | None) -> tuple[Value, ...] | None:
+def _visit(node: Node, target: Target | None) -> tuple[Value, ...] | None:
     match node.primitive:
         case Contract() as contract:
-            cut = None if batch is None else _cut(node, contract, batch)
+            cut = None if target is None else _cut(node, contract, target.batch)
             return cut or _contract(node, contract)
+        case Conv() as conv if target is not None:
+            return _cut_window(node, conv, target)
         case Reduce() as reduce:
             return _reduce(node, reduce)
         case Softmax(axis) as softmax if _merged(node, (axis,)):
@@ -246,6 +264,70 @@ def _cut(node: Node, contract: Contract, batch: int) -> tuple[Value, ...] | None
     (total,) = apply(Reduce("sum", (0,), keepdims=True), parts, origins=node.origins)
     shape = [*_sizes(a.shape)[:-1], columns]
     return _epilogue(_reshape(total, shape, node), node)
+
+
+def _cut_window(node: Node, conv: Conv, target: Target) -> tuple[Value, ...] | None:
+    """Return a convolution as a sum of convolutions of some of its channels each.
+
+    They are the groups of one convolution, whose results lie side by side. None where
+    that takes longer.
+    """
+    x, kernel = node.operands
+    *window, depth, filters = _sizes(kernel.shape)
+    if conv.groups > 1 or kernel.constant is None or filters % LANES:
+        return None
+    try:
+        least = target.cost(node)
+    except DoesNotFitError:
+        return None
+    chosen = None
+    for pieces in PIECES:
+        part = depth // pieces
+        if depth % (pieces * LANES) or part < SHORT // 2:
+            continue
+        split = _reshape(kernel, [*window, pieces, part, filters], node)
+        rank = len(window)
+        order = [*range(rank), rank + 1, rank, rank + 2]
+        weights = _reshape(
+            _transpose(split, order, node), [*window, part, pieces * filters], node
+        )
+        grouped = replace(conv, groups=pieces)
+        (parts,) = apply(grouped, x, weights, origins=node.origins)
+        total = _total(node, parts, pieces)
+        if parts.node is None or total.node is None:
+            continue
+        try:
+            cost = target.cost(parts.node) + target.cost(total.node)
+        except DoesNotFitError:
+            continue
+        if cost < least:
+            least, chosen = cost, total
+    return None if chosen is None else (chosen,)
+
+
+def _total(node: Node, parts: Value, pieces: int) -> Value:
+    """Return the sum of equal runs of channels, with the epilogue of *node*."""
+    filters = (parts.shape[-1] or 0) // pieces
+    whole = (None, None, 1)
+    others = (whole,) * (len(parts.shape) - 1)
+    runs = [
+        apply(
+            Slice((*others, (k * filters, (k + 1) * filters, 1))),
+            parts,
+            origins=node.origins,
+        )[0]
+        for k in range(pieces)
+    ]
+    total = operand(0)
+    for k in range(1, pieces):
+        total = total + operand(k)
+    added = Map(total, "float32")
+    if node.epilogue is None:
+        return apply(added, *runs, origins=node.origins)[0]
+    fused = replace(
+        node, primitive=added, inputs=(*runs, *node.extras), arity=len(runs)
+    )
+    return fused.results()[0]
 
 
 def _rest(x: Value, axes: tuple[int, ...]) -> list[int]:

@@ -42,7 +42,7 @@ def compile_candidates(folder: Path, profile: Any) -> None:
     allowed = limits(16384, profile)
     for case in CASES:
         graph = graph_of(case)
-        nodes = prepare(graph, batch=1).graph.nodes
+        nodes = prepare(graph).graph.nodes
         node = next((n for n in nodes if isinstance(n.primitive, Conv)), None)
         if node is None:
             continue

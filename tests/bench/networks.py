@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,21 +95,19 @@ def models() -> dict[str, Callable[[], Any]]:
 
 
 def compile_networks(folder: Path, names: list[str]) -> None:
-    """Write the gl files of each network and batch, fused and layer by layer."""
+    """Write the gl files of each network and batch, fused and plain.
+
+    Plain is layer by layer, one channel block at a time, weights from textures.
+    """
     from keramos.emit.gl import emit_gl
     from keramos.importer import import_model
     from keramos.passes import optimise
-    from keramos.plan.layout import Limits
     from keramos.plan.names import constant_names
+    from keramos.plan.profile import limits
     from keramos.source import read
 
-    limits = Limits(
-        texture_size=16384,
-        layers=2048,
-        draw_buffers=8,
-        uniform_block=65536,
-        uniform_blocks=12,
-    )
+    fused = limits(16384)
+    simple = replace(fused, draw_buffers=1, uniform_blocks=0)
     for name, build in models().items():
         if names and name not in names:
             continue
@@ -117,12 +115,13 @@ def compile_networks(folder: Path, names: list[str]) -> None:
         path = folder / f"{name}.h5"
         build().save(path)
         graph = import_model(read(path))
-        for kind, variant in (("fused", optimise(graph)), ("plain", graph)):
+        kinds = (("fused", optimise(graph), fused), ("plain", graph, simple))
+        for kind, variant, allowed in kinds:
             for batch in BATCHES:
                 gl = emit_gl(
                     variant,
                     names=constant_names(variant),
-                    limits=limits,
+                    limits=allowed,
                     batch=batch,
                     where=name,
                 )

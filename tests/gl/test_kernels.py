@@ -66,7 +66,7 @@ def last(graph: Graph) -> Node:
 
 def choices(graph: Graph) -> Iterator[Kernel]:
     """Yield every kernel of the node under test."""
-    node = last(prepare(graph, batch=1).graph)
+    node = last(prepare(graph).graph)
     for layout in layouts(node.specs[0].shape, batch=1, limits=LIMITS):
         yield from kernels(node, layout, LIMITS)
 
@@ -93,3 +93,15 @@ def test_convolutions_have_kernels_of_many_kinds() -> None:
     families = {kernel.family for kernel in choices(GRAPHS["3x3"])}
 
     assert families == {"conv", "conv_rows", "conv_slide", "conv_uniform"}
+
+
+def test_long_sums_of_few_pixels_are_cut_into_groups(tmp_path: Path) -> None:
+    graph = conv(512, 64, 3, 1)
+    x = np.random.default_rng(1).standard_normal((1, SIZE, SIZE, 512))
+    (expected,) = graph.evaluate(x.astype(np.float32))
+
+    (y,), plan = run(graph, [x.astype(np.float32)], tmp_path, limits=LIMITS, batch=1)
+
+    groups = [getattr(stage.node.primitive, "groups", 1) for stage in plan.stages]
+    assert max(groups) > 1
+    assert np.abs(y - expected).max() <= TOLERANCE * np.abs(expected).max()
