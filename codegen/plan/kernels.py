@@ -276,7 +276,7 @@ def kernels(
         fragments = layout.width * layout.height
         draws = layout.layers // (layout.group * pixels) * -(-layout.group // group)
         time = _time(done, device, scattered=scattered)
-        if group >= device.crowd or (pixels >= device.crowd and name == "conv_rows"):
+        if group > device.blocks or (pixels > device.pixels and name == "conv_rows"):
             time *= device.crowded
         cost = draws * (device.draw + max(fragments, device.busy) * time / 1e6)
         yield Kernel(name, layout, group, uniform, cost)

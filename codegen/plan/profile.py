@@ -19,7 +19,7 @@ class Device:
     of vectors and a texel stored take where there are many fragments. Fewer than *busy*
     fragments take as long as so many. Fetches cost *scattered* times as much where
     neighbours share no cache line, and everything *crowded* times as much in fragments
-    that fetch *crowd* rows or columns of a matrix at once.
+    of more than *blocks* channel blocks, or matrix rows of more than *pixels* pixels.
     """
 
     draw: float
@@ -29,7 +29,8 @@ class Device:
     store: float
     busy: int
     scattered: float
-    crowd: int
+    blocks: int
+    pixels: int
     crowded: float
 
 
@@ -43,7 +44,8 @@ DEVICES: Mapping[Profile, Device] = {
         store=307.0,
         busy=1300,
         scattered=2.0,
-        crowd=4,
+        blocks=2,
+        pixels=4,
         crowded=1.8,
     ),
     # Mesa llvmpipe on two cores: many pixels for each fragment, one wide draw.
@@ -55,7 +57,8 @@ DEVICES: Mapping[Profile, Device] = {
         store=3000.0,
         busy=512,
         scattered=1.0,
-        crowd=8,
+        blocks=4,
+        pixels=8,
         crowded=1.2,
     ),
 }
