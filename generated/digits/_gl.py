@@ -107,16 +107,22 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A tensor that goes in or comes out: where it lies and its shape."""
+    """A tensor that goes in or comes out: where it lies and its shape.
+
+    *origin* is the ``(x, y, layer)`` of its first texel.
+    """
 
     texture: int
     shape: tuple[int, ...]
     packing: Packing
+    origin: tuple[int, int, int] = (0, 0, 0)
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Self:
         """Return a plan's input, output or stage result."""
-        return cls(entry["texture"], tuple(entry["shape"]), Packing.read(entry))
+        origin = entry.get("origins", [(0, 0, 0)])[0]
+        shape, packing = tuple(entry["shape"]), Packing.read(entry)
+        return cls(entry["texture"], shape, packing, tuple(origin))
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,8 +366,8 @@ class Executor:
         width, height, layers = texture.size
         texels = np.frombuffer(texture.read(), self._formats[port.texture][1])
         whole = texels.reshape(layers, height, width, LANES)
-        used = port.packing.size
-        part = whole[: used[0], : used[1], : used[2]]
+        (x, y, layer), used = port.origin, port.packing.size
+        part = whole[layer : layer + used[0], y : y + used[1], x : x + used[2]]
         array = port.packing.unpack(np.ascontiguousarray(part, np.float32))
         return array.reshape(-1, *port.shape)
 

@@ -31,26 +31,24 @@ const int DILATION_W = 1;
 const int UP_D = 1;
 const int UP_H = 1;
 const int UP_W = 1;
-const int CHUNK_BLOCKS = 16;
 
 uniform sampler2DArray t0;
 uniform sampler2DArray t1;
+uniform sampler2DArray t2;
 const int first = 0;
 layout(location = 0) out vec4 o0;
-layout(location = 1) out vec4 o1;
-layout(location = 2) out vec4 o2;
-#define EACH_BLOCK(F) F(0, r0, o0) F(1, r1, o1) F(2, r2, o2)
-layout(std140) uniform K0 { vec4 k0[768]; };
-const int BLOCKS = 3;
-#define EACH_WEIGHT(F, k) F(0, r0, k) F(1, r1, k) F(2, r2, k)
-#define EACH_CHUNK(F) F(0, k0)
+#define EACH_BLOCK(F) F(0, r0, o0)
 
 vec4 at0(int n, int d, int h, int w, int b) {
     return texelFetch(t0, ivec3(b, 0, 0), 0);
 }
 
 vec4 at1(int n, int d, int h, int w, int b) {
-    return texelFetch(t1, ivec3(0, 0, b), 0);
+    return texelFetch(t1, ivec3(b, w, 0), 0);
+}
+
+vec4 at2(int n, int d, int h, int w, int b) {
+    return texelFetch(t2, ivec3(0, 0, b), 0);
 }
 
 void locate(out int n, out int d, out int h, out int w, out int b) {
@@ -59,53 +57,53 @@ void locate(out int n, out int d, out int h, out int w, out int b) {
     d = 0;
     h = 0;
     w = 0;
-    b = first;
+    b = p.x;
 }
 
 vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
-    vec4 e0 = at1(0, 0, 0, 0, b);
+    vec4 e0 = at2(0, 0, 0, 0, b);
     r = (r + e0);
     return b < 2 ? r : vec4(r.x, r.y, 0.0, 0.0);
 }
 
+// The first block of the input channels that output block b reads.
+int first_block(int b) { return 0; }
 
-// Convolution whose weights are the same for a whole draw: they come from uniform
-// blocks, so that the only texel fetches are those of x.
+// Convolution, and every contraction with constant weights (a window of one).
 //
 //   y[i, o] = finish(sum over u, c of x[i * STRIDE + u - PAD, c] * k[u, c, o])
 //
-// One fragment computes a pixel of BLOCKS channel blocks. A chunk is CHUNK_BLOCKS blocks
-// of input channels; its uniform block holds (tap, channel, block of four filters).
+// One fragment computes a pixel of BLOCKS channel blocks, each in its own draw buffer.
+// at0 reads x, at1 the kernel: (tap, channel, block of four filters).
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
-#define ACCUMULATE(q, r, k) r += x.x * k[at + q] + x.y * k[at + BLOCKS + q] \
-                               + x.z * k[at + 2 * BLOCKS + q] + x.w * k[at + 3 * BLOCKS + q];
+#define ACCUMULATE(q, r, o) \
+    r += x.x * at1(0, 0, tap, c, b + q) + x.y * at1(0, 0, tap, c + 1, b + q) \
+       + x.z * at1(0, 0, tap, c + 2, b + q) + x.w * at1(0, 0, tap, c + 3, b + q);
 #define STORE(q, r, o) o = finish(r, n, d, h, w, b + q);
-
-#define CHUNK(j, k) \
-    for (int t = 0; t < KERNEL_D; ++t) { \
-        int z = source(d, t, STRIDE_D, DILATION_D, PAD_D, UP_D, IN_D); \
-        if (z < 0) continue; \
-        for (int u = 0; u < KERNEL_H; ++u) { \
-            int y = source(h, u, STRIDE_H, DILATION_H, PAD_H, UP_H, IN_H); \
-            if (y < 0) continue; \
-            for (int v = 0; v < KERNEL_W; ++v) { \
-                int s = source(w, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W); \
-                if (s < 0) continue; \
-                int at = ((t * KERNEL_H + u) * KERNEL_W + v) * CHUNK_BLOCKS * 4 * BLOCKS; \
-                for (int i = j * CHUNK_BLOCKS; i < min((j + 1) * CHUNK_BLOCKS, IN_BLOCKS); ++i) { \
-                    vec4 x = at0(n, z, y, s, i); \
-                    EACH_WEIGHT(ACCUMULATE, k) \
-                    at += 4 * BLOCKS; \
-                } \
-            } \
-        } \
-    }
 
 void main() {
     int n, d, h, w, b;
     locate(n, d, h, w, b);
+    int base = first_block(b);
     EACH_BLOCK(ZERO)
-    EACH_CHUNK(CHUNK)
+    for (int t = 0; t < KERNEL_D; ++t) {
+        int z = source(d, t, STRIDE_D, DILATION_D, PAD_D, UP_D, IN_D);
+        if (z < 0) continue;
+        for (int u = 0; u < KERNEL_H; ++u) {
+            int y = source(h, u, STRIDE_H, DILATION_H, PAD_H, UP_H, IN_H);
+            if (y < 0) continue;
+            for (int v = 0; v < KERNEL_W; ++v) {
+                int s = source(w, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W);
+                if (s < 0) continue;
+                int tap = (t * KERNEL_H + u) * KERNEL_W + v;
+                for (int i = 0; i < IN_BLOCKS; ++i) {
+                    vec4 x = at0(n, z, y, s, base + i);
+                    int c = 4 * i;
+                    EACH_BLOCK(ACCUMULATE)
+                }
+            }
+        }
+    }
     EACH_BLOCK(STORE)
 }

@@ -73,8 +73,8 @@ const DESCRIPTION = {
       sha256: "de1e356a00ef0453f6b776415c244aa92bdc215feefc28b6d92eaeba951fc06c",
     },
     "shaders/plan.json": {
-      bytes: 4046,
-      sha256: "3bfc929c6a06ce501070d9dd67e1d035015a1b7750d326bcbcc2d4aa50501c96",
+      bytes: 4036,
+      sha256: "1287353b234bf31c838bc1aac701e8d3616484b7ec930fa4ba281b9a543d85d3",
     },
     "shaders/conv2d.frag": {
       bytes: 3793,
@@ -93,12 +93,12 @@ const DESCRIPTION = {
       sha256: "29a0f679c3d8d01e8e7d6de8424102ef94a7cf83b0ce0d5b37a348fb6f0510de",
     },
     "shaders/dense_1.frag": {
-      bytes: 3546,
-      sha256: "998c5e5fc7d1733e0d295e351eec267a5bb885c9689a948698692b438562a395",
+      bytes: 3308,
+      sha256: "1cd2bd35704278b5d7d8e2123fa4e0aed70b844b7b8c499b904af6b63722cdb8",
     },
     "shaders/dense_1_2.frag": {
       bytes: 2672,
-      sha256: "693584037f4393c3d9177ae490b8822d5f185e4d1ecad2eaa9ee0542f284669d",
+      sha256: "eddd64679f57feaea991d400e23a2bc786f700094a2cbc87f05bdb83a35d54b4",
     },
   },
 };

@@ -800,22 +800,23 @@ export class Executor {
       if (stage.result !== null && (names?.includes(stage.name) ?? true)) {
         const packing = new Packing(stage.result);
         const numbers = new Float32Array(n * packing.count);
-        packing.unpack(this.#texels(stage.result.texture, packing), numbers, 0, n);
+        packing.unpack(this.#texels(stage.result, packing), numbers, 0, n);
         results.push([stage.name, stage.result.shape, numbers]);
       }
     }
     return results;
   }
 
-  /** Return the texels of a texture, read while the page waits. */
-  #texels(texture, { layers, width, height, length }) {
+  /** Return the texels of a stage's result, read while the page waits. */
+  #texels({ texture, origins }, { layers, width, height, length }) {
     const gl = this.#gl;
     const texels = new Float32Array(length);
+    const [x, y, first] = origins?.[0] ?? [0, 0, 0];
     for (let layer = 0; layer < layers; ++layer) {
-      const framebuffer = this.#framebuffer(texture, layer, 1, 1);
+      const framebuffer = this.#framebuffer(texture, first + layer, 1, 1);
       gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
       const offset = layer * width * height * LANES;
-      gl.readPixels(0, 0, width, height, gl.RGBA, gl.FLOAT, texels, offset);
+      gl.readPixels(x, y, width, height, gl.RGBA, gl.FLOAT, texels, offset);
     }
     return texels;
   }
