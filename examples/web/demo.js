@@ -2,6 +2,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const BOX = { width: 230, height: 40, gap: 26 };
+// Diagrams shrink so far, then they scroll.
+const SMALLEST = 0.55;
 // More maps than this say no more.
 const MOST_MAPS = 64;
 
@@ -40,9 +42,10 @@ export function newest(task) {
 /**
  * Fill *panel* with progress, devices and timings of the package *name*.
  *
- * *onReady* is called with the model once it is there, and after each change of device.
+ * *onReady* is called with the model once it is there, and after each change of device;
+ * the first device is the one that the address asks for, else *preferred*.
  */
-export async function openModel(name, panel, onReady) {
+export async function openModel(name, panel, onReady, preferred = "auto") {
   const bar = element("progress", { "aria-label": "Loading", max: "1", value: "0" });
   const message = element("p", { class: "hint", role: "status" }, "Loading");
   const devices = element(
@@ -57,6 +60,9 @@ export async function openModel(name, panel, onReady) {
   panel.append(element("h2", {}, "Model"), bar, message, choice, facts);
 
   const onProgress = ({ phase, done, total }) => {
+    if (bar.hidden) {
+      return; // what is fetched later isn't waited for
+    }
     bar.value = done / total;
     message.textContent = { download: "Downloading", compile: "Compiling" }[phase];
   };
@@ -68,7 +74,7 @@ export async function openModel(name, panel, onReady) {
   let model;
   try {
     const { load } = await import(`./packages/${name}/web/model.js`);
-    model = await load({ device: wantedDevice(), onProgress });
+    model = await load({ device: wantedDevice() ?? preferred, onProgress });
   } catch (error) {
     failed(error);
     throw error;
@@ -92,7 +98,7 @@ export async function openModel(name, panel, onReady) {
 
 /** The device that the address asks for (`?device=cpu`). */
 function wantedDevice() {
-  return new URLSearchParams(location.search).get("device") ?? "auto";
+  return new URLSearchParams(location.search).get("device");
 }
 
 function showFacts(list, model) {
@@ -215,6 +221,7 @@ export function showDiagram(container, { inputs, stages }) {
     return [left + columns.get(name) * step.x, depth * step.y + 1];
   };
   const svg = drawing("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
+  svg.style.minWidth = `${Math.round(width * SMALLEST)}px`;
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `${nodes.length} stages`);
   for (const { name, inputs: read } of nodes) {
@@ -262,7 +269,7 @@ function box({ name, layers, inputs, shape }, [x, y]) {
 }
 
 function shortened(text) {
-  return text.length > 34 ? `${text.slice(0, 33)}…` : text;
+  return text.length > 32 ? `${text.slice(0, 31)}…` : text;
 }
 
 function drawing(name, attributes, ...children) {

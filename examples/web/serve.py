@@ -38,12 +38,18 @@ class Model:
 
 
 MODELS = {
-    "digits": Model("digits/digits.keras", taps=("all",)),
+    "digits": Model(
+        "digits/digits.keras",
+        taps=("conv2d", "conv2d_1", "max_pooling2d", "dense", "dense_1"),
+    ),
     "vae_decoder": Model("vae/vae_decoder.keras"),
     "emotion": Model("emotion/emotion.h5", cam="auto"),
     "upscale": Model("upscale/model.json", {"LR": (64, 64, 3)}),
     "domains": Model("domains/domains.h5"),
+    "sentiment": Model("sentiment/sentiment.h5"),
 }
+# What pages read besides.
+DATA = ("sentiment/vocabulary.txt",)
 
 
 def build(folder: Path) -> None:
@@ -52,6 +58,9 @@ def build(folder: Path) -> None:
     for page in sorted(HERE.iterdir()):
         if page.suffix in PAGES:
             shutil.copyfile(page, folder / page.name)
+    for data in DATA:
+        path = EXAMPLES / data
+        shutil.copyfile(path, folder / path.name)
     for name, model in MODELS.items():
         keramos.compile_model(
             EXAMPLES / model.path,

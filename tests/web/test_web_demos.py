@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Playwright
 from web.browser import launched, served
 
 WEB = Path(__file__).parents[2] / "examples" / "web"
-PAGES = ("digits", "latent", "emotion", "upscale", "domains")
+PAGES = ("digits", "latent", "emotion", "upscale", "domains", "sentiment")
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +178,38 @@ def test_made_up_names_are_told_from_genuine_ones(
             document.querySelector("#answer").textContent === answer""",
         arg=[name, answer],
     )
+
+
+@pytest.mark.parametrize(
+    ("example", "answer", "word"),
+    [("Good service", "positive", "热情"), ("Losses", "negative", "惨重")],
+)
+def test_text_is_coloured_word_by_word(
+    demo: Page, address: str, example: str, answer: str, word: str
+) -> None:
+    visit(demo, address, "sentiment", "cpu")
+    demo.get_by_role("button", name=example).click()
+    text = demo.input_value("#text")
+
+    demo.wait_for_function(
+        "(text) => document.querySelector('#words').dataset.read === text", arg=text
+    )
+
+    assert demo.inner_text("#answer") == answer
+    shade = "good" if answer == "positive" else "bad"
+    assert word in demo.locator(f"#words .{shade}").all_inner_texts()
+
+
+def test_both_devices_read_text_alike(demo: Page, address: str) -> None:
+    scores = []
+    for device in ("cpu", "webgl2"):
+        visit(demo, address, "sentiment", device)
+        demo.wait_for_function(
+            "() => document.querySelector('#answer').textContent !== '–'"
+        )
+        scores.append(demo.locator("#bars output").all_inner_texts())
+
+    assert scores[0] == scores[1]
 
 
 def test_the_index_links_every_page(demo: Page, address: str) -> None:
