@@ -17,7 +17,8 @@ NOT_INSTALLED = {
     path
     for pattern in (
         *("*.md", "*/LICENSE", "digits/digits.h5", "digits/train.npz"),
-        *("custom/*", "domains/*", "emotion/*", "upscale/*", "vae/*", "web/*"),
+        *("custom/*", "domains/*", "emotion/*", "sentiment/*", "upscale/*"),
+        *("vae/*", "web/*"),
     )
     for path in (ROOT / "examples").rglob(pattern)
 }

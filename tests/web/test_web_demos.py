@@ -205,7 +205,7 @@ def test_both_devices_read_text_alike(demo: Page, address: str) -> None:
     for device in ("cpu", "webgl2"):
         visit(demo, address, "sentiment", device)
         demo.wait_for_function(
-            "() => document.querySelector('#answer').textContent !== '–'"
+            "() => document.querySelector('#answer').textContent.length > 1"
         )
         scores.append(demo.locator("#bars output").all_inner_texts())
 
