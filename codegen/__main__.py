@@ -120,8 +120,13 @@ def compile_command(  # noqa: PLR0913  one parameter per option
         typer.Option(help="What the shaders are for: a GPU or a software rasteriser."),
     ] = "gpu",
     batch: Annotated[
-        int, typer.Option(metavar="N", help="Samples per draw list (target gl).")
-    ] = Options().batch,
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Samples per draw list (target gl): 1, or those of a stateful model.",
+            show_default=False,
+        ),
+    ] = None,
     input_shape: Annotated[
         list[str] | None,
         typer.Option(

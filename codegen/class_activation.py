@@ -45,12 +45,12 @@ def class_activation(
     *layers* are the outputs of layers by name; AUTO stands for the last feature map.
     *where* names the model.
     """
-    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 1:
-        shapes = ", ".join(str(y.spec) for y in model.outputs)
+    if len(model.public_outputs) != 1 or len(model.public_outputs[0].shape) != 1:
+        shapes = ", ".join(str(y.spec) for y in model.public_outputs)
         return Problem(
             where, f"{OPTION} needs one output, a score for each class, not {shapes}"
         )
-    scores = _scores(model.outputs[0])
+    scores = _scores(model.public_outputs[0])
     if layer == AUTO:
         found = _last_map(scores)
         if found is None:

@@ -17,7 +17,7 @@ from keramos.emit.gl import emit_gl
 from keramos.emit.javascript import emit_javascript
 from keramos.emit.package import Provenance, emit_package, header
 from keramos.emit.precision import Precision, compared
-from keramos.emit.sample import outputs, sample
+from keramos.emit.sample import first_states, outputs, sample
 from keramos.errors import CompileError, Problem, quoted
 from keramos.graph import Array, Graph, Storage, Value
 from keramos.importer import import_layers
@@ -52,6 +52,7 @@ class Options:
 
     *weights* is how weights are stored.
     *input_shapes* pins free dimensions: input name to shape without the batch axis.
+    Without a *batch*, it is what a model with states is made for, and else one sample.
     *taps* are layers whose outputs stay available, "all" for every one; *cam* is the
     layer whose outputs class activation maps are made from, "auto" for the last one.
     """
@@ -59,7 +60,7 @@ class Options:
     targets: tuple[str, ...] = TARGETS
     max_texture_size: tuple[int, ...] = (Limits().texture_size,)
     profile: Profile = "gpu"
-    batch: int = 1
+    batch: int | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     taps: tuple[str, ...] = ()
     cam: str | None = None
@@ -95,7 +96,7 @@ class Options:
                 f"weights can't be stored as {quoted(self.weights)}",
                 f"use {', '.join(map(repr, WEIGHTS[:-1]))} or {WEIGHTS[-1]!r}",
             )
-        if self.batch < 1:
+        if self.batch is not None and self.batch < 1:
             yield Problem("--batch", f"{self.batch} samples are none", "use 1 or more")
 
 
@@ -133,7 +134,7 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     targets: Sequence[str] = TARGETS,
     max_texture_size: int | Sequence[int] = Options().max_texture_size,
     profile: Profile = "gpu",
-    batch: int = 1,
+    batch: int | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     weights_file: str | Path | None = None,
     weights: Storage = "float32",
@@ -144,7 +145,8 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     """Compile the model file *path* into the package *directory*/*name*.
 
     *name* is by default made from the file's. *max_texture_size*, *profile* and *batch*
-    (samples per draw list) are those of gl and web: several sizes make a ladder of
+    (samples per draw list, by default one, or those of a stateful model) are those of
+    gl and web: several sizes make a ladder of
     plans, of which the highest that a device satisfies is run, and "software" is for
     devices without a GPU. *input_shapes* pins free dimensions: input name
     to shape without the batch axis. *weights_file* has the weights of a *path* that is
@@ -216,13 +218,23 @@ def package_files(sources: Sources, *, name: str, options: Options) -> dict[str,
 
 
 def rounded_outputs(
-    sources: Sources, options: Options, inputs: Mapping[str, Array]
-) -> dict[str, Array]:
-    """Return the model's outputs when numbers are rounded as *options* say, by name."""
+    sources: Sources, options: Options, calls: Sequence[Mapping[str, Array]]
+) -> list[dict[str, Array]]:
+    """Return the outputs by name when numbers are rounded as *options* say.
+
+    *calls* are one after the other: a model with states goes on.
+    """
     exact = _imported(sources, options, report=silent).graph
     graph = round_weights(exact, options.weights)
-    found = outputs(graph, [inputs[x.name] for x in graph.inputs])
-    return dict(zip(graph.output_names, found, strict=True))
+    count = len(graph.public_outputs)
+    states = first_states(graph)
+    results = []
+    for inputs in calls:
+        given = [inputs[x.name] for x in graph.public_inputs]
+        found = outputs(graph, [*given, *states])
+        states = found[count:]
+        results.append(dict(zip(graph.output_names, found[:count], strict=False)))
+    return results
 
 
 def package_name(path: Path) -> str:
@@ -262,7 +274,7 @@ class _Imported:
         """Return the names of the model's own outputs."""
         # The map takes its features and the class.
         features = 0 if self.activation is None else len(self.activation.inputs) - 1
-        names = self.graph.output_names
+        names = self.graph.output_names[: len(self.graph.public_outputs)]
         return names[: len(names) - len(self.taps) - features]
 
 
@@ -286,11 +298,9 @@ def _imported(sources: Sources, options: Options, *, report: Progress) -> _Impor
         x for each in found if isinstance(each, ClassActivation) for x in each.features
     ]
     tapped = [x for x in taps.values() if isinstance(x, Value)]
-    whole = Graph(
-        graph.inputs,
-        (*graph.outputs, *tapped, *features),
-        (*graph.output_names, *taps, *(f"features_{k}" for k in range(len(features)))),
-        graph.name,
+    whole = graph.with_outputs(
+        [*tapped, *features],
+        [*taps, *(f"features_{k}" for k in range(len(features)))],
     )
     report(f"optimising {sources.model.name}")
     activations = [x.graph for x in found if isinstance(x, ClassActivation)]
@@ -320,6 +330,22 @@ def _tapped(
     return found
 
 
+def _batch(graph: Graph, stated: int | None, where: str) -> int:
+    """Return the samples per draw list; raise CompileError where it can't be *stated*.
+
+    Draws of a model with states compute all samples that it keeps states for.
+    """
+    if graph.batch is None:
+        return 1 if stated is None else stated
+    if stated not in (None, graph.batch):
+        raise CompileError.at(
+            where,
+            f"is stateful and made for {graph.batch} samples, not for --batch {stated}",
+            "leave --batch out",
+        )
+    return graph.batch
+
+
 def _emitted(
     model: _Imported, *, sources: Sources, name: str, options: Options
 ) -> tuple[dict[str, bytes], tuple[Precision, ...]]:
@@ -345,17 +371,16 @@ def _emitted(
     where = model.file.path.name
     provenance = Provenance(where, model.file.sha256, VERSION, model.file.keras_version)
     names = constant_names(graph)
+    batch = _batch(graph, options.batch, where)
     ladder: list[Limits] = []
     gl = None
     if "gl" in options.targets:
         stated["max_texture_size"] = list(options.max_texture_size)
         stated["profile"] = options.profile
-        stated["batch"] = options.batch
+        stated["batch"] = batch
         sizes = sorted(set(options.max_texture_size))
         ladder = [limits(size, options.profile) for size in sizes]
-        gl = emit_gl(
-            graph, names=names, limits=ladder, batch=options.batch, where=where
-        )
+        gl = emit_gl(graph, names=names, limits=ladder, batch=batch, where=where)
     javascript = None
     if "web" in options.targets:
         javascript = emit_javascript(graph, names=names, where=where)
@@ -366,7 +391,7 @@ def _emitted(
             round_weights(model.activation, options.weights),
             stored={**names, **{value: name for name, value in constants.items()}},
             limits=ladder,
-            batch=options.batch,
+            batch=batch,
             javascript=javascript is not None,
             header=header(provenance),
             where=where,

@@ -426,12 +426,19 @@ Visitor = Callable[[Node, tuple[Value, ...]], "tuple[Value, ...] | None"]
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A model: named inputs, named outputs, and the nodes between, in order."""
+    """A model: named inputs, named outputs, and the nodes between, in order.
+
+    What a model keeps between calls are its last *states* inputs and outputs: it takes
+    the states and gives the next ones, which whoever calls it keeps, zeros at first.
+    Such a model computes *batch* samples, no more and no fewer.
+    """
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     output_names: tuple[str, ...]
     name: str = "model"
+    states: int = 0
+    batch: int | None = None
     nodes: tuple[Node, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -449,6 +456,21 @@ class Graph:
         return tuple(y.spec for y in self.outputs)
 
     @property
+    def public_inputs(self) -> tuple[Value, ...]:
+        """Return the inputs that users give."""
+        return self.inputs[: len(self.inputs) - self.states]
+
+    @property
+    def public_outputs(self) -> tuple[Value, ...]:
+        """Return the outputs that users get."""
+        return self.outputs[: len(self.outputs) - self.states]
+
+    @property
+    def state_inputs(self) -> tuple[Value, ...]:
+        """Return the states before a call, in the order of those behind it."""
+        return self.inputs[len(self.inputs) - self.states :]
+
+    @property
     def has_constants(self) -> bool:
         """Return whether a node reads a constant."""
         return bool(self.constants())
@@ -463,6 +485,13 @@ class Graph:
         return Counter(
             [x for node in self.nodes for x in node.inputs] + [*self.outputs]
         )
+
+    def with_outputs(self, values: Sequence[Value], names: Sequence[str]) -> Graph:
+        """Return the graph with more outputs, behind its own and before the states."""
+        own = len(self.public_outputs)
+        outputs = (*self.outputs[:own], *values, *self.outputs[own:])
+        labels = (*self.output_names[:own], *names, *self.output_names[own:])
+        return replace(self, outputs=outputs, output_names=labels)
 
     def rewrite(self, visit: Visitor) -> Graph:
         """Return the graph with each node replaced by what *visit* gives.
@@ -488,7 +517,7 @@ class Graph:
             for index, value in enumerate(changed):
                 results[node, index] = value
         outputs = tuple(map(renewed, self.outputs))
-        return Graph(self.inputs, outputs, self.output_names, self.name)
+        return replace(self, outputs=outputs)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         """Return the outputs for arrays with a batch axis: what the graph means."""
@@ -518,6 +547,7 @@ class Graph:
         seen: set[ValueKey] = set(self.inputs)
         if len(self.outputs) != len(self.output_names):
             raise ValueError("outputs and their names differ in number")
+        self._verify_states()
         for node in self.nodes:
             for x in node.inputs:
                 _check_source(x, seen)
@@ -534,6 +564,17 @@ class Graph:
         for y in self.outputs:
             _check_source(y, seen)
 
+    def _verify_states(self) -> None:
+        """Raise ValueError where a state isn't after a call what it is before."""
+        if not 0 <= self.states <= min(len(self.inputs), len(self.outputs)):
+            raise ValueError(f"{self.states} states are more than inputs or outputs")
+        after = self.outputs[len(self.outputs) - self.states :]
+        for x, y in zip(self.state_inputs, after, strict=True):
+            if x.spec != y.spec:
+                raise ValueError(f"state {x.name} is {x.spec} before, {y.spec} after")
+        if self.states and self.batch is None:
+            raise ValueError("a graph with states has a fixed number of samples")
+
     def __str__(self) -> str:
         """Return one line per node: the golden text of tests."""
         names: dict[ValueKey, str] = {}
@@ -543,7 +584,9 @@ class Graph:
 
         for x in self.inputs:
             names[x] = x.name
-        lines = [f"{x.name}: {x.spec}" for x in self.inputs]
+        kinds = [""] * len(self.public_inputs) + ["state "] * self.states
+        pairs = zip(kinds, self.inputs, strict=True)
+        lines = [f"{kind}{x.name}: {x.spec}" for kind, x in pairs]
         for number, node in enumerate(self.nodes):
             for index in range(len(node.specs)):
                 suffix = f".{index}" if len(node.specs) > 1 else ""
@@ -552,8 +595,9 @@ class Graph:
             given = ", ".join(map(name, node.inputs))
             specs = ", ".join(map(str, node.specs))
             lines.append(f"%{number}: {specs} = {kind}({given})")
-        outputs = zip(self.output_names, self.outputs, strict=True)
-        lines += [f"return {label} = {name(y)}" for label, y in outputs]
+        kinds = ["return"] * len(self.public_outputs) + ["keep"] * self.states
+        outputs = zip(kinds, self.output_names, self.outputs, strict=True)
+        lines += [f"{kind} {label} = {name(y)}" for kind, label, y in outputs]
         return "\n".join(lines)
 
 

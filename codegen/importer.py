@@ -56,11 +56,10 @@ def import_layers(
     inputs = _inputs(model, input_shapes or {})
     outputs = model.run({x.name: Masked(x) for x in inputs})
     model.check_weights()
+    batch = _batch(model)
     if session.problems:
         raise CompileError(dict.fromkeys(session.problems))
-    values = [leaf.value for leaf in leaves(outputs)]
-    names = _unique(ref.layer for ref in in_order(model.topology.outputs))
-    graph = Graph(inputs, tuple(values), tuple(names), model.topology.name)
+    graph = _graph(model, inputs, [leaf.value for leaf in leaves(outputs)], batch)
     graph.verify()
     return graph, dict(_layer_outputs(model, ""))
 
@@ -80,6 +79,46 @@ def _layer_outputs(model: Model, place: str) -> Iterator[tuple[str, Value]]:
         else:
             for number, value in enumerate(values):
                 yield f"{place}{name}:{number}", value
+
+
+def _graph(
+    model: Model, inputs: Sequence[Value], outputs: Sequence[Value], batch: int | None
+) -> Graph:
+    """Return the graph between *inputs* and *outputs*, with the states behind them."""
+    names = _unique(ref.layer for ref in in_order(model.topology.outputs))
+    states = [*model.definition.session.states.values()]
+    return Graph(
+        (*inputs, *(state.before for state in states)),
+        (*outputs, *(state.after for state in states)),
+        (*names, *(state.before.name for state in states)),
+        model.topology.name,
+        len(states),
+        batch,
+    )
+
+
+def _batch(model: Model) -> int | None:
+    """Return the number of samples that a model with states is made for."""
+    session = model.definition.session
+    if not session.states:
+        return None
+    names = [ref.layer for ref in in_order(model.topology.inputs)]
+    declared = [model.sources[name].config.get("batch_shape") for name in names]
+    sizes = {shape[0] for shape in declared if isinstance(shape, list | tuple)}
+    known = sizes - {None}
+    if len(known) == 1:
+        (batch,) = known
+        return int(batch)
+    file = session.file.path.name
+    problem = (
+        f"is stateful, but its inputs have {' and '.join(map(str, sorted(known)))} "
+        "samples"
+        if known
+        else "is stateful, but its inputs leave the number of samples open"
+    )
+    hint = "save it with the same batch_shape[0] for all inputs"
+    session.problems.append(Problem(file, problem, hint))
+    return None
 
 
 @dataclass(frozen=True, slots=True)

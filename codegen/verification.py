@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -93,16 +93,16 @@ def verify_package(
     """
     manifest = _manifest(path)
     package = imported(path)
-    inputs = _inputs(path, [x.name for x in package.INPUTS])
+    calls = _calls(path, package)
     expected: Mapping[str, Array] = {}
     rounding: Mapping[str, float] = {}
     if model is not None:
         report(f"interpreting {model.name}")
-        expected = _expected(model, inputs, weights_file=weights_file)
+        expected = _expected(model, calls, weights_file=weights_file)
     if model is not None and manifest.precision:
         report(f"rounding {model.name}")
-        rounded = rounded_outputs(
-            Sources(model, weights_file), manifest.options, inputs
+        rounded = _joined(
+            rounded_outputs(Sources(model, weights_file), manifest.options, calls)
         )
         rounding = {name: _error(y, rounded[name]) for name, y in expected.items()}
     comparisons: list[Comparison] = []
@@ -112,7 +112,9 @@ def verify_package(
         try:
             with package.Model(device=target) as running:
                 own = running.verify()
-                found = _by_name(package, running.predict(inputs))
+                found = _joined(
+                    _by_name(package, running.predict(inputs)) for inputs in calls
+                )
         except RuntimeError as error:
             problem = Problem(where, str(error))
             comparisons.append(Comparison(target, "", float("nan"), problem))
@@ -124,31 +126,47 @@ def verify_package(
     return tuple(comparisons)
 
 
-def _inputs(path: Path, names: Sequence[str]) -> dict[str, Array]:
-    """Return a batch: the recorded sample, and itself shuffled."""
+def _calls(path: Path, package: ModuleType) -> list[dict[str, Array]]:
+    """Return what to call the model with: the recorded sample, and itself shuffled.
+
+    That is one batch, or one call after the other where the model has states.
+    """
     recorded = read_tensors(path / "sample.safetensors").arrays
     random = np.random.default_rng(0)
-    batch = {}
-    for name in names:
+    pieces = {}
+    for name in (x.name for x in package.INPUTS):
         x = recorded[f"input.{name}"]
         shuffled = [random.permutation(x.ravel()).reshape(x.shape)] * SHUFFLED
-        batch[name] = np.concatenate([x, *shuffled])
-    return batch
+        pieces[name] = [x, *shuffled]
+    if hasattr(package, "reset_states"):
+        return [
+            {name: arrays[call] for name, arrays in pieces.items()}
+            for call in range(1 + SHUFFLED)
+        ]
+    return [{name: np.concatenate(arrays) for name, arrays in pieces.items()}]
 
 
 def _expected(
-    model: Path, inputs: Mapping[str, Array], *, weights_file: Path | None
+    model: Path, calls: Sequence[Mapping[str, Array]], *, weights_file: Path | None
 ) -> dict[str, Array]:
-    """Return the interpreter's outputs by name."""
+    """Return the interpreter's outputs of all calls by name."""
     interpreter = Interpreter(model, weights_file=weights_file)
     try:
-        outputs = interpreter.predict(inputs)
+        results = [interpreter.predict(inputs) for inputs in calls]
     except (TypeError, ValueError) as error:
         where = model.name
         raise CompileError.at(where, f"isn't the package's model: {error}") from None
-    if isinstance(outputs, dict):
-        return outputs
-    return {interpreter.outputs[0].name: outputs}
+    if isinstance(results[0], dict):
+        return _joined(results)
+    return _joined({interpreter.outputs[0].name: y} for y in results)
+
+
+def _joined(calls: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
+    """Return the outputs of several calls, one behind the other."""
+    first, *rest = calls
+    return {
+        name: np.concatenate([y, *(x[name] for x in rest)]) for name, y in first.items()
+    }
 
 
 def _by_name(

@@ -121,7 +121,7 @@ def keras_models(
     keras.utils.clear_session(free_memory=False)
     is_sequential = draw(st.booleans()) if sequential is None else sequential
     count = draw(st.integers(1, most_layers))
-    with _random_untouched():
+    with random_untouched():
         model = _sequential(draw, count) if is_sequential else _functional(draw, count)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     randomise(model, rng)
@@ -130,7 +130,7 @@ def keras_models(
 
 
 @contextmanager
-def _random_untouched() -> Iterator[None]:
+def random_untouched() -> Iterator[None]:
     """Leave the module random as it was: the seeds that Keras draws are never used."""
     state = random.getstate()
     try:

@@ -75,7 +75,7 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
         raise ValueError(f"{name!r} can't be the name of a package")
     given = given or sample(graph)
     features = 0 if activation is None else len(activation.graph.inputs) - 1
-    own = len(graph.outputs) - len(taps) - features
+    own = len(graph.public_outputs) - len(taps) - features
     names = [*graph.output_names[:own], *taps]
     lines = header(provenance)
     cpu = module(graph, header=lines)
@@ -90,9 +90,11 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
         "header": lines,
         "source": _string(provenance.source),
         "sha256": literal(provenance.sha256),
-        "inputs": _ports([x.name for x in graph.inputs], graph.inputs),
-        "outputs": _ports(names[:own], graph.outputs[:own]),
-        "taps": _ports(taps, graph.outputs[own : own + len(taps)]),
+        "inputs": _ports(graph.public_inputs),
+        "outputs": _ports(graph.outputs[:own], names),
+        "states": _ports(graph.state_inputs),
+        "batch": graph.batch,
+        "taps": _ports(graph.outputs[own : own + len(taps)], taps),
         "activation": activation,
         "features": features,
         "map_shape": "" if activation is None else _map_shape(activation),
@@ -176,13 +178,14 @@ def _string(text: str) -> str:
     return f"({' '.join(parts)})"
 
 
-def _ports(names: Sequence[str], values: Sequence[Value]) -> list[Port]:
+def _ports(values: Sequence[Value], names: Sequence[str] = ()) -> list[Port]:
+    """Return the ports under *names*, or under the values' own."""
     return [
         Port(
             _string(name),
             f"Tensor({_string(name)}, {literal(value.shape)}, {literal(value.dtype)})",
         )
-        for name, value in zip(names, values, strict=True)
+        for name, value in zip(names or [x.name for x in values], values, strict=False)
     ]
 
 

@@ -31,23 +31,43 @@ INTEGERS = 10
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A batch of inputs, and the outputs where somebody else has computed them."""
+    """A batch of inputs, and the outputs where somebody else has computed them.
+
+    Where the model has states, the inputs end with those that a first call on the same
+    inputs leaves, and the outputs are those of a second call.
+    """
 
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...] | None = None
 
 
 def sample(graph: Graph) -> Sample:
-    """Return inputs for *graph*: a batch of one, the same on every machine.
+    """Return inputs for *graph*, the same on every machine: a batch of one, if it may.
 
     Raises ValueError where no length of the free dimensions gives an output.
     """
     free = any(None in x.shape for x in graph.inputs)
+    n = graph.batch or 1
+    zeros = first_states(graph)
     for length in LENGTHS if free else LENGTHS[:1]:
-        inputs = tuple(_numbers(x.spec, length) for x in graph.inputs)
-        if not free or _works(graph, inputs):
-            return Sample(inputs)
+        given = [_numbers(x.spec, n, length) for x in graph.public_inputs]
+        if not free or _works(graph, [*given, *zeros]):
+            return Sample((*given, *_states(graph, [*given, *zeros])))
     raise ValueError(f"no length up to {LENGTHS[-1]} of the free dimensions works")
+
+
+def first_states(graph: Graph) -> list[Array]:
+    """Return the states to begin with: zeros."""
+    return [
+        np.zeros((graph.batch or 1, *(d or 0 for d in x.shape)), x.dtype)
+        for x in graph.state_inputs
+    ]
+
+
+def _states(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
+    """Return the states that a call on *inputs* leaves."""
+    found = outputs(graph, inputs)[len(graph.public_outputs) :]
+    return [y.astype(x.dtype) for x, y in zip(graph.state_inputs, found, strict=True)]
 
 
 def _works(graph: Graph, inputs: Sequence[Array]) -> bool:
@@ -57,8 +77,8 @@ def _works(graph: Graph, inputs: Sequence[Array]) -> bool:
         return False
 
 
-def _numbers(spec: Spec, length: int) -> Array:
-    shape = (1, *_lengths(spec.shape, length))
+def _numbers(spec: Spec, n: int, length: int) -> Array:
+    shape = (n, *_lengths(spec.shape, length))
     count = int(np.prod(shape, dtype=np.int64))
     fractions = np.arange(1, count + 1) * GOLDEN % 1
     match spec.dtype:
@@ -76,24 +96,29 @@ def _lengths(shape: Shape, length: int) -> tuple[int, ...]:
 
 
 def emit_sample(graph: Graph, given: Sample, *, outputs: int | None = None) -> bytes:
-    """Return ``sample.safetensors`` with the first *outputs* of the graph, or all."""
+    """Return ``sample.safetensors`` with the first *outputs* of the graph, or all.
+
+    The digests of stages are those of the first sample.
+    """
     tensors: dict[str, Tensor] = {}
-    for x, array in zip(graph.inputs, given.inputs, strict=True):
-        tensors[f"input.{x.name}"] = _tensor(array, x.spec)
+    for number, (x, array) in enumerate(zip(graph.inputs, given.inputs, strict=True)):
+        state = number - len(graph.public_inputs)
+        label = f"input.{x.name}" if state < 0 else f"state.{state}"
+        tensors[label] = _tensor(array, x.spec)
     stages = stage_names(graph)
     wanted = {y.key for y in graph.outputs}
     values: dict[ValueKey, Array] = {}
     for value, array in trace(graph, given.inputs):
         if value.node is not None:
             label = result_name(stages[value.node], value.index)
-            numbers = digest(array)
+            numbers = digest(array[:1])
             tensors[f"stage.{label}"] = _tensor(numbers, Spec(numbers.shape))
         if value.key in wanted:
             values[value.key] = array
     computed = _batched(graph, values, given.inputs)
-    for place, (name, y) in enumerate(
-        zip(graph.output_names[:outputs], graph.outputs[:outputs], strict=True)
-    ):
+    public = graph.public_outputs[:outputs]
+    pairs = zip(graph.output_names[: len(public)], public, strict=True)
+    for place, (name, y) in enumerate(pairs):
         array = computed[place]
         if given.outputs is not None:
             array = given.outputs[place]

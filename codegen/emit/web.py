@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -83,7 +84,7 @@ def emit_web(  # noqa: PLR0913 - options, each by its name
     then what the graph of the class *activation* map takes.
     """
     features = 0 if activation is None else len(activation.inputs) - 1
-    own = len(graph.outputs) - len(taps) - features
+    own = len(graph.public_outputs) - len(taps) - features
     tapped = graph.output_specs[own : own + len(taps)]
     values: dict[str, object] = {
         "name": js_literal(name),
@@ -92,8 +93,10 @@ def emit_web(  # noqa: PLR0913 - options, each by its name
             "",
             *provenance.splitlines(),
         ],
-        "inputs": [_port(x.name, x.spec) for x in graph.inputs],
+        "inputs": [_port(x.name, x.spec) for x in graph.public_inputs],
         "outputs": list(map(_port, graph.output_names[:own], graph.output_specs[:own])),
+        "states": [math.prod(d or 0 for d in x.shape) for x in graph.state_inputs],
+        "batch": graph.batch,
         "taps": list(map(_port, taps, tapped)),
         "activation": None if activation is None else _map(activation),
         "stages": _stages(graph),

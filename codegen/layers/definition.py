@@ -42,15 +42,29 @@ _HARMLESS_ENDINGS = ("_initializer", "_regularizer", "_constraint", "_dropout")
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """What a layer keeps between calls of the model.
+
+    *before* is the model's hidden input, *after* what the layer has made of it so far:
+    the next call of the layer goes on from there.
+    """
+
+    before: Value
+    after: Value
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """What all layers of one import share.
 
-    *build* makes the layer of a definition; *problems* grows.
+    *build* makes the layer of a definition; *problems* grows, and so do *states*, by
+    the path of the layer and the number of the state.
     """
 
     file: KerasFile
     build: Callable[[Definition], Any]
     problems: list[Problem] = field(default_factory=list)
+    states: dict[tuple[tuple[str, ...], int], State] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +279,23 @@ class Definition:
                 f"has the option {quoted(name)}, which isn't known here",
                 "its value could change the result",
             )
+
+    # States
+
+    def states(self, specs: Sequence[Spec]) -> list[Value]:
+        """Return what the layer has kept: from the last call, or from one before."""
+        known = self.session.states
+        for number, spec in enumerate(specs):
+            if (self.path, number) not in known:
+                before = Value(spec, name=f"{self.name}/state_{number + 1}")
+                known[self.path, number] = State(before, before)
+        return [known[self.path, number].after for number in range(len(specs))]
+
+    def keep(self, states: Sequence[Value]) -> None:
+        """Keep what the layer's states are behind a call."""
+        for number, after in enumerate(states):
+            before = self.session.states[self.path, number].before
+            self.session.states[self.path, number] = State(before, after)
 
     # Weights
 

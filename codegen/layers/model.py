@@ -97,9 +97,23 @@ class Model(Layer):
         known: dict[tuple[str, int], Structure] = {
             (name, 0): value for name, value in inputs.items()
         }
-        for name, number in self._order():
+        for name, number in self._order(references(self.topology.outputs)):
             if (name, number) not in known:
                 known[name, number] = self._called(name, number, known)
+        # Calls that nothing needs are checked too, as far as they go; states, which
+        # only calls that are needed change, stay as they are.
+        states = self.definition.session.states
+        needed = dict(states)
+        every = [
+            Ref(each.name, number, 0)
+            for each in self.topology.layers
+            for number in range(len(each.calls))
+        ]
+        for name, number in self._order(every):
+            if (name, number) not in known:
+                known[name, number] = self._called(name, number, known)
+        states.clear()
+        states.update(needed)
         self.results = known
 
         def output(leaf: object) -> object:
@@ -143,17 +157,10 @@ class Model(Layer):
             return outputs
         return None
 
-    def _order(self) -> Iterator[tuple[str, int]]:
-        """Yield the calls that the outputs need, each behind what it reads."""
+    def _order(self, wanted: Iterable[Ref]) -> Iterator[tuple[str, int]]:
+        """Yield the calls that give *wanted*, each behind what it reads."""
         done: set[tuple[str, int]] = set()
-        wanted = [(ref.layer, ref.node) for ref in references(self.topology.outputs)]
-        # Calls that nothing needs are checked too, as far as they go.
-        wanted += [
-            (each.name, number)
-            for each in self.topology.layers
-            for number in range(len(each.calls))
-        ]
-        stack = list(reversed(wanted))
+        stack = [(ref.layer, ref.node) for ref in wanted][::-1]
         while stack:
             key = stack[-1]
             call = self.sources[key[0]].calls[key[1]]

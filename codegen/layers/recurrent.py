@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from keramos import ops
-from keramos.graph import Value, elementwise
+from keramos.graph import Graph, Value, elementwise
 from keramos.layers.activation import activation
 from keramos.layers.definition import Definition
 from keramos.layers.layer import (
@@ -23,6 +23,7 @@ from keramos.layers.layer import (
 )
 from keramos.layers.registry import layer
 from keramos.layers.structure import Structure, leaves, refilled
+from keramos.primitives import Spec
 
 # What RNNs and their gates mean changed with Keras 3.
 THREE = 3
@@ -265,12 +266,7 @@ class Recurrence(Layer):
         self.zero_output_for_mask = definition.boolean(
             "zero_output_for_mask", default=False
         )
-        if definition.boolean("stateful", default=False):
-            definition.note(
-                "is stateful, so that its result depends on the calls before",
-                "save the model with stateful=False, and with its states as inputs"
-                " where they matter",
-            )
+        self.stateful = definition.boolean("stateful", default=False)
         definition.refuse("time_major", (False,), "but Keramos has the batch in front")
         definition.refuse(
             "num_constants", (None, 0), "which only Keras' own loop gives"
@@ -307,6 +303,8 @@ class Recurrence(Layer):
                 f"its mask of shape {shape_text(mask)} isn't one of steps"
             )
         outputs, last, new_states = self._loop(x, states, mask, stated=stated)
+        if self.stateful:
+            self.definition.keep([*leaves(new_states)])
         result = self._turned(outputs) if self.return_sequences else last
         if not self.return_state:
             return result
@@ -319,13 +317,17 @@ class Recurrence(Layer):
     def _arguments(
         self, sequences: Structure, initial_state: Structure
     ) -> tuple[Value, Structure, bool]:
-        """Return the sequence, the first states, and whether they were given."""
+        """Return the sequence, the first states, and whether they may not be zeros."""
         if isinstance(sequences, list | tuple):  # Keras 2: [x, *states]
             sequences, *rest = sequences
             initial_state = rest or initial_state
         x = ops.cast(sequences, "float32")
         states = self.cell.initial_states(x)
         given = [s for s in leaves(initial_state) if s is not None]
+        if self.stateful:
+            kept = self.definition.states([zeros.spec for zeros in leaves(states)])
+            self._check_order(x, kept)
+            given = given or kept
         if not given:
             return x, states, False
         count = len(list(leaves(states)))
@@ -334,6 +336,16 @@ class Recurrence(Layer):
                 f"has {count} states, and is given {len(given)}"
             )
         return x, refilled(states, given), True
+
+    def _check_order(self, x: Value, states: Sequence[Value]) -> None:
+        """Refuse a call that doesn't read what came out of the call before it."""
+        before = {state.node for state in states if state.node is not None}
+        if before - {*Graph((), (x,), ("",)).nodes}:
+            raise self.definition.refusal(
+                "is stateful and called more than once side by side, so that its states"
+                " depend on which call comes first",
+                "give each call a layer of its own",
+            )
 
     def _loop(
         self, x: Value, states: Structure, mask: Value | None, *, stated: bool
@@ -370,7 +382,9 @@ class Recurrence(Layer):
         sequences = [prepared] if mask is None else [prepared, ops.cast(mask, "bool")]
         start = [*leaves(states)]
         if keeps:
-            start.append(ops.zeros([d or 0 for d in start[0].shape]))
+            element = Value(Spec(prepared.shape[1:], prepared.dtype))
+            y, _ = cell.step(element, states)
+            start.append(ops.zeros([d or 0 for d in y.shape]))
         (outputs,), last = ops.scan(step, sequences, start, reverse=self.go_backwards)
         ends = refilled(states, last)
         first_state = cell.gives_first_state and not self.zeroes

@@ -45,7 +45,13 @@ class TimeDistributed(Layer):
             return [], [y.value if isinstance(y, Masked) else y for y in outputs]
 
         masks = [mask] if wants_mask and mask is not None else []
+        states = dict(self.definition.session.states)
         outputs, _ = ops.scan(step, [inputs, *masks], [])
+        if states != self.definition.session.states:
+            raise self.definition.refusal(
+                "its layer is stateful, so that each step depends on the one before",
+                "put a recurrent layer around it instead",
+            )
         if len(outputs) != 1:
             raise self.definition.refusal("its layer has more than one output")
         return outputs[0]

@@ -82,8 +82,7 @@ def prepare(graph: Graph, *, target: Target | None = None) -> Prepared:
 
     prepared = graph.rewrite(visit)
     outputs = tuple(map(_computed, prepared.outputs))
-    whole = Graph(prepared.inputs, outputs, prepared.output_names, prepared.name)
-    return Prepared(whole, results)
+    return Prepared(replace(prepared, outputs=outputs), results)
 
 
 def _computed(value: Value) -> Value:

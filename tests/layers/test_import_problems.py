@@ -187,20 +187,6 @@ CASES: dict[str, tuple[Callable[[], KerasFile], list[str]]] = {
             ),
         ],
     ),
-    "a stateful layer": (
-        lambda: file_of(
-            ("SimpleRNN", {"units": 2, "stateful": True}),
-            shape=(4, 3),
-            weights={"l0": [(3, 2), (2, 2), (2,)]},
-        ),
-        [
-            (
-                "'l0' (SimpleRNN): is stateful, so that its result depends "
-                "on the calls before (save the model with stateful=False, and with its "
-                "states as inputs where they matter)"
-            ),
-        ],
-    ),
     "all problems of a model at once": (
         lambda: file_of(
             ("Conv2D", {**CONV, "padding": "full", "strides": [0, 1]}),

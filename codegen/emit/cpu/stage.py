@@ -130,7 +130,7 @@ def definition(name: str, signature: list[str], gives: list[str]) -> str:
     if len(signature) <= MOST_ARGUMENTS:
         return f"def {name}({', '.join(signature)}) -> {result}:"
     listed = "".join(f"    {parameter},\n" for parameter in signature)
-    reason = "# noqa: PLR0913 - one per array"
+    reason = "# noqa: PLR0913, PLR0917 - one per array"
     return f"def {name}(  {reason}\n{listed}) -> {result}:"
 
 
