@@ -19,11 +19,13 @@ from keramos.passes.optimise_bodies import optimise_bodies
 from keramos.passes.order_contractions import order_contractions
 from keramos.passes.remove_identities import remove_identities
 from keramos.passes.share_equal_nodes import share_equal_nodes
+from keramos.passes.vectorise_steps import vectorise_steps
 
 __all__ = ["PASSES", "Pass", "optimise"]
 
 # What moves data first, so that what is left meets; what computes last.
 PASSES: tuple[tuple[str, Pass], ...] = (
+    ("vectorise_steps", vectorise_steps),
     ("fold_constants", fold_constants),
     ("remove_identities", remove_identities),
     ("share_equal_nodes", share_equal_nodes),
