@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ from strategies_states import Dialogue, dialogues
 from tolerance import arrays
 
 from keramos import CompileError, Interpreter, compile_model
+from keramos.graph import Storage
 from keramos.importer import import_model
 from keramos.passes import optimise
 from keramos.primitives import Scan
@@ -285,6 +288,35 @@ def test_keramos_verify_compares_call_after_call(tmp_path: Path) -> None:
         ("gl", None),
     ]
     assert all(each.error < TOLERANCE for each in found)
+
+
+@pytest.mark.usefixtures("egl")
+def test_states_go_on_with_weights_in_fewer_bits(tmp_path: Path) -> None:
+    path = saved(memory(), tmp_path)
+    package = compile_model(
+        path, tmp_path, targets=("cpu", "gl"), weights="float16", name="small"
+    )
+
+    found = verify_package(package.path, path, weights_file=None, report=print)
+
+    assert [each.problem for each in found] == [None] * 4
+    assert all(each.error < 1e-2 for each in found)
+
+
+@pytest.mark.parametrize("weights", ["float32", "float16"])
+def test_the_emitted_test_of_a_stateful_package_passes(
+    weights: Storage, tmp_path: Path
+) -> None:
+    path = saved(memory(), tmp_path)
+    compile_model(path, tmp_path, targets=("cpu",), weights=weights, name="small")
+    source = {**os.environ, "KERAMOS_SOURCE": str(path)}
+
+    command = [sys.executable, "-m", "pytest", "-q", "small/test_small.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=source, check=True, capture_output=True, text=True
+    )
+
+    assert "3 passed" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,14 @@ class Model {
   #owned;
   #auto = false;
   #loading = 0;
+  #states;
+  #last = Promise.resolve();
 
   constructor(description, options) {
     this.#description = description;
     this.#options = options;
     this.#files = new Files(description.files, description.base, options);
+    this.#states = this.#zeros();
     this.name = description.name;
     this.inputs = description.inputs;
     this.outputs = description.outputs;
@@ -191,12 +194,37 @@ class Model {
    * (*fit*, *scale* and *offset* say how they are read). Several: an object by name, or
    * an array in the model's order. One output: a Float32Array; several: an object by
    * name. *signal* aborts between draws if *sliceMs* tells after how many
-   * milliseconds the page gets a turn, and otherwise between batches.
+   * milliseconds the page gets a turn, and otherwise between batches. A model with
+   * states takes as many samples as it keeps states for, and one call after the other.
    */
   predict(input, options = {}) {
-    return this.#withInputs(input, options, async (arrays, n) =>
-      namedOutputs(await this.#run(arrays, n, options), this.outputs),
-    );
+    return this.#withInputs(input, options, async (arrays, n) => {
+      const results = await this.#run(arrays, n, options);
+      this.#states = results.splice(this.outputs.length);
+      return namedOutputs(results, this.outputs);
+    });
+  }
+
+  /** Begin again with zeros in all states, once the calls so far are done. */
+  resetStates() {
+    this.#inTurn(() => {
+      this.#states = this.#zeros();
+    });
+  }
+
+  #zeros() {
+    const { states = [], batch } = this.#description;
+    return states.map((size) => new Float32Array(batch * size));
+  }
+
+  /** Run *task*; where there are states, after the tasks before it. */
+  #inTurn(task) {
+    if (this.#states.length === 0) {
+      return task();
+    }
+    const result = this.#last.then(task);
+    this.#last = result.catch(() => {});
+    return result;
   }
 
   /**
@@ -280,35 +308,57 @@ class Model {
     const given = this.inputs.map(({ name }) => sample.get(`input.${name}`));
     const inputs = given.map(({ data }) => data);
     const [n] = given[0].shape;
-    const stages = await this.#ready.stages(inputs, n);
-    const results = await this.#run(inputs, n);
+    // The second of two calls: its states are those that the first one left.
+    const zeros = this.#zeros();
+    const kept = zeros.map((_, index) => sample.get(`state.${index}`).data);
+    const stages = await this.#ready.stages([...inputs, ...kept], Math.min(n, 1));
+    let results = await this.#run([...inputs, ...zeros], n);
+    if (zeros.length > 0) {
+      const states = results.slice(this.outputs.length);
+      results = await this.#run([...inputs, ...states], n);
+    }
     return check(
       this.device,
       sample,
       stages.map(([name, , numbers]) => [name, numbers]),
-      results.map((numbers, index) => [this.outputs[index].name, numbers]),
+      this.outputs.map(({ name }, index) => [name, results[index]]),
     );
   }
 
-  /** Return the model's own outputs; what was compiled in besides isn't read. */
+  /** Return the model's own outputs, then its next states; nothing else is read. */
   #run(arrays, n, options) {
-    const places = [...this.outputs.keys()];
+    const { states = [], activation } = this.#description;
+    const first = this.outputs.length + this.taps.length + (activation?.features ?? 0);
+    const places = [...this.outputs.keys(), ...states.map((_, k) => first + k)];
     return this.#ready.run(arrays, n, { ...options, places });
   }
 
-  async #withInputs(input, options, task) {
-    const { arrays, n } = readInputs(input, this.inputs, options);
-    try {
-      return await task(arrays, n);
-    } catch (error) {
-      if (!this.#auto || this.device !== "webgl2" || !(error instanceof DeviceError)) {
-        throw error;
+  /** Run *task* on the arrays of *input*, then the states; where that fails, anew. */
+  #withInputs(input, options, task) {
+    return this.#inTurn(async () => {
+      const { arrays, n } = readInputs(input, this.inputs, options);
+      const { batch = n } = this.#description;
+      if (n !== batch) {
+        const samples = batch === 1 ? "sample" : "samples";
+        throw new TypeError(
+          `the model keeps the states of ${batch} ${samples}, so that each call takes ` +
+            `as many, not ${n}`,
+        );
       }
-      this.dispose();
-      await this.#useCpu();
-      this.fallback = error.message;
-      return task(arrays, n);
-    }
+      const given = [...arrays, ...this.#states];
+      try {
+        return await task(given, n);
+      } catch (error) {
+        const lost = error instanceof DeviceError && this.device === "webgl2";
+        if (!this.#auto || !lost) {
+          throw error;
+        }
+        this.dispose();
+        await this.#useCpu();
+        this.fallback = error.message;
+        return task(given, n);
+      }
+    });
   }
 
   /** Free what the model holds on its device. */
