@@ -63,6 +63,7 @@ __all__ = [
     "arctan",
     "argmax",
     "argmin",
+    "argsort",
     "average_pool",
     "broadcast_to",
     "cast",
@@ -142,6 +143,7 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "sort",
     "sparse_plus",
     "sparse_sigmoid",
     "sparsemax",
@@ -155,16 +157,21 @@ __all__ = [
     "sum",
     "swap_axes",
     "take",
+    "take_along_axis",
     "tan",
     "tanh",
     "tanh_shrink",
     "threshold",
     "tile",
+    "top_k",
     "transpose",
     "trunc",
     "where",
     "zeros",
 ]
+
+# Elements of an axis that is put in order by comparing each with all others.
+LONGEST_ORDERED = 1024
 
 Axes = int | Sequence[int] | None
 Sizes = int | Sequence[int]
@@ -765,6 +772,74 @@ def argmax(x: Value, axis: int = -1) -> Value:
 def argmin(x: Value, axis: int = -1) -> Value:
     """Return the int32 position of the first smallest element along *axis*."""
     return argmax(negative(x), axis)
+
+
+def _places(x: Value, *, descending: bool) -> Value:
+    """Return the place of each element in its row's order: how many come before it.
+
+    Equal elements keep their order. NaN compares with nothing, and has no place.
+    """
+    size = _known(x, len(x.shape) - 1)
+    if size > LONGEST_ORDERED:
+        raise ValueError(
+            f"an axis of {size} elements is too long to be put in order: each is "
+            f"compared with all others, which pays up to {LONGEST_ORDERED}"
+        )
+    index = arange(size)
+    mine, others = expand_dims(x, -1), expand_dims(x, -2)
+    earlier = less(expand_dims(index, -2), expand_dims(index, -1))
+    ahead = greater(others, mine) if descending else less(others, mine)
+    before = logical_or(ahead, logical_and(equal(others, mine), earlier))
+    return sum(cast(before, "int32"), -1)
+
+
+def _ordered(
+    x: Value, axis: int, *, descending: bool, count: int | None = None
+) -> tuple[Value, Value]:
+    """Return the first *count* elements in order along *axis*, and where they stood.
+
+    Nothing is sorted: an element's place is the number of those before it, and the
+    result at a place is the sum over the one element that has it. That is one
+    comparison for each pair of elements, which suits short axes and every target.
+    """
+    (axis,) = _axes(axis, x)
+    last = len(x.shape) - 1
+    row = swap_axes(x, axis, last)
+    size = _known(row, last)
+    place = expand_dims(_places(row, descending=descending), -2)
+    here = equal(place, expand_dims(arange(size if count is None else count), -1))
+    values = sum(where(here, expand_dims(row, -2), 0), -1)
+    indices = sum(where(here, arange(size), 0), -1)
+    return swap_axes(values, axis, last), swap_axes(indices, axis, last)
+
+
+def sort(x: Value, axis: int = -1, *, descending: bool = False) -> Value:
+    """Return the elements along *axis* in ascending order, or descending."""
+    return _ordered(x, axis, descending=descending)[0]
+
+
+def argsort(x: Value, axis: int = -1, *, descending: bool = False) -> Value:
+    """Return the int32 positions that put *axis* in order; equal ones keep theirs."""
+    return _ordered(x, axis, descending=descending)[1]
+
+
+def top_k(x: Value, k: int, axis: int = -1) -> tuple[Value, Value]:
+    """Return the *k* largest elements along *axis*, and their int32 positions."""
+    return _ordered(x, axis, descending=True, count=k)
+
+
+def take_along_axis(x: Value, indices: Value, axis: int = -1) -> Value:
+    """Return the elements of x at *indices* of the same row, negative from its end.
+
+    Both have the same axes but for the length of *axis*; other axes of 1 broadcast.
+    """
+    (axis,) = _axes(axis, x)
+    last = len(x.shape) - 1
+    row, wanted = swap_axes(x, axis, last), swap_axes(indices, axis, last)
+    size = _known(row, last)
+    wanted = where(less(wanted, 0), wanted + size, wanted)
+    here = equal(expand_dims(wanted, -1), arange(size))
+    return swap_axes(sum(where(here, expand_dims(row, -2), 0), -1), axis, last)
 
 
 def _known(x: Value, axis: int) -> int:

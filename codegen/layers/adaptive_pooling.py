@@ -5,6 +5,8 @@ Window i reaches from floor(i n / m) to ceil((i + 1) n / m): two lengths occur a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from keramos import ops
@@ -48,37 +50,46 @@ class AdaptivePooling(Layer):
                 f"{shape_text(inputs)}"
             )
         x = channels_last(inputs) if self.channels_first else inputs
-        for axis, count in enumerate(self.size):
-            x = self._pooled(x, axis, count)
-        return channels_first(x) if self.channels_first else x
-
-    def _pooled(self, x: Value, axis: int, count: int) -> Value:
-        """Return the windows along one axis."""
-        n = x.shape[axis]
-        if n is None:
+        if None in x.shape[:-1]:
             raise self.definition.refusal(
                 f"its input of shape {shape_text(x)} needs a known length at each axis",
                 "give it with --input-shape",
             )
-        first = np.arange(count) * n // count
-        lengths = -(-(np.arange(count) + 1) * n // count) - first
-        steps = np.diff(first)
-        if len({*lengths.tolist()}) == 1 and len({*steps.tolist()}) <= 1:
-            step = int(steps[0]) if steps.size and steps[0] else 1
-            if not steps.size or steps[0]:
-                end = int(first[-1] + lengths[-1])
-                before = (slice(None),) * axis
-                part = x[(*before, slice(0, end))]
-                return self._along(part, axis, int(lengths[0]), step)
-        small = int(lengths.min())
-        parts = [self._along(x, axis, small, 1)]
-        if lengths.max() > small:
-            parts.append(self._along(x, axis, small + 1, 1))
-        places = first + (lengths > small) * (n - small + 1)
-        return ops.take(ops.concatenate(parts, axis), ops.constant(places), axis)
+        for axis, count in enumerate(self.size):
+            x = pooled_adaptively(x, axis, count, self.pool)
+        return channels_first(x) if self.channels_first else x
 
-    def _along(self, x: Value, axis: int, length: int, step: int) -> Value:
-        """Return the pooled windows of a length along one axis."""
-        size = [length if a == axis else 1 for a in range(self.rank)]
-        strides = [step if a == axis else 1 for a in range(self.rank)]
-        return self.pool(x, size, strides=strides)
+
+def pooled_adaptively(
+    x: Value, axis: int, count: int, pool: Callable[..., Value]
+) -> Value:
+    """Return *count* windows along one axis of known length."""
+    n = x.shape[axis]
+    if n is None:
+        raise ValueError(f"axis {axis} of {x.spec} can't be free here")
+    first = np.arange(count) * n // count
+    lengths = -(-(np.arange(count) + 1) * n // count) - first
+    steps = np.diff(first)
+    if len({*lengths.tolist()}) == 1 and len({*steps.tolist()}) <= 1:
+        step = int(steps[0]) if steps.size and steps[0] else 1
+        if not steps.size or steps[0]:
+            end = int(first[-1] + lengths[-1])
+            before = (slice(None),) * axis
+            part = x[(*before, slice(0, end))]
+            return _along(part, axis, int(lengths[0]), step, pool)
+    small = int(lengths.min())
+    parts = [_along(x, axis, small, 1, pool)]
+    if lengths.max() > small:
+        parts.append(_along(x, axis, small + 1, 1, pool))
+    places = first + (lengths > small) * (n - small + 1)
+    return ops.take(ops.concatenate(parts, axis), ops.constant(places), axis)
+
+
+def _along(
+    x: Value, axis: int, length: int, step: int, pool: Callable[..., Value]
+) -> Value:
+    """Return the pooled windows of a length along one axis."""
+    rank = len(x.shape) - 1
+    size = [length if a == axis else 1 for a in range(rank)]
+    strides = [step if a == axis else 1 for a in range(rank)]
+    return pool(x, size, strides=strides)

@@ -10,7 +10,13 @@ from keramos import ops
 from keramos.errors import quoted
 from keramos.expr import Expr, call, where
 from keramos.graph import Operand, Value, elementwise
-from keramos.layers.operation import beside, operation, positions, value
+from keramos.layers.operation import (
+    beside,
+    constant_array,
+    operation,
+    positions,
+    value,
+)
 from keramos.layers.structure import Structure
 from keramos.primitives import DType
 
@@ -56,6 +62,9 @@ _UNARY: Mapping[str, Callable[..., Value]] = {
     "LogicalNot": lambda x: ops.logical_not(ops.cast(x, "bool")),
     "StopGradient": lambda variable: variable,
     "Copy": lambda x: x,
+    "Conj": lambda x: x,
+    "Conjugate": lambda x: x,
+    "Real": lambda x: x,
     "ConvertToTensor": lambda x, **_: x,
     "Relu": ops.relu,
     "Relu6": ops.relu6,
@@ -82,8 +91,60 @@ _UNARY: Mapping[str, Callable[..., Value]] = {
     "Gelu": partial(ops.gelu, approximate=True),
 }
 
+
+def _arcsin(v: Expr) -> Expr:
+    """Return the arc sine, from the angle in the middle."""
+    return call("atan", v / (1.0 + call("sqrt", 1.0 - v * v))) * 2.0
+
+
+def _arcsinh(v: Expr) -> Expr:
+    """Return the inverse of sinh; log1p keeps the digits of small numbers."""
+    size = call("abs", v)
+    grown = size + size * size / (1.0 + call("sqrt", size * size + 1.0))
+    return call("sign", v) * call("log1p", grown)
+
+
+def _arccosh(v: Expr) -> Expr:
+    """Return the inverse of cosh."""
+    return call("log", v + call("sqrt", v - 1.0) * call("sqrt", v + 1.0))
+
+
+def _arctanh(v: Expr) -> Expr:
+    """Return the inverse of tanh."""
+    return (call("log1p", v) - call("log1p", -v)) * 0.5
+
+
+def _sinc(v: Expr) -> Expr:
+    """Return sin(pi x) over pi x."""
+    angle = v * math.pi
+    return where(call("eq", v, 0.0), 1.0, call("sin", angle) / angle)
+
+
+def _formula(function: Callable[[Expr], Expr]) -> Callable[[Value], Value]:
+    """Return an operation of one operand."""
+    return lambda x: elementwise(function, ops.cast(x, "float32"))
+
+
+_FORMULAS: Mapping[str, Callable[[Expr], Expr]] = {
+    "Arccos": lambda v: math.pi / 2 - _arcsin(v),
+    "Arccosh": _arccosh,
+    "Arcsin": _arcsin,
+    "Arcsinh": _arcsinh,
+    "Arctanh": _arctanh,
+    "Cbrt": lambda v: call("sign", v) * call("pow", call("abs", v), 1 / 3),
+    "Erfc": lambda v: 1.0 - call("erf", v),
+    "Imag": lambda v: v * 0.0,
+    "Isneginf": lambda v: v < -LARGEST,
+    "Isposinf": lambda v: v > LARGEST,
+    "Isreal": lambda v: call("or", call("eq", v, v), call("ne", v, v)),
+    "Signbit": lambda v: v < 0.0,
+    "Sinc": _sinc,
+}
+
 for _name, _function in _UNARY.items():
     operation(_name)(_function)
+for _name, _expression in _FORMULAS.items():
+    operation(_name)(_formula(_expression))
 
 
 def _binary(x: Structure, y: Structure) -> tuple[Operand, Operand]:
@@ -120,6 +181,125 @@ _BINARY: Mapping[str, str] = {
 
 for _name, _operator in _BINARY.items():
     operation(_name)(_pair(_operator))
+
+
+def _arctan2(y: Expr, x: Expr) -> Expr:
+    """Return the angle of (x, y), from -pi to pi."""
+    upper = where(y < 0.0, -math.pi, math.pi)
+    ratio = call("atan", y / x)
+    beside = where(x < 0.0, ratio + upper, ratio)
+    above = where(y > 0.0, math.pi / 2, where(y < 0.0, -math.pi / 2, 0.0))
+    return where(call("eq", x, 0.0), above, beside)
+
+
+def _hypot(x: Expr, y: Expr) -> Expr:
+    """Return the length of (x, y); the larger one is taken out of the root."""
+    a, b = call("abs", x), call("abs", y)
+    top, low = call("max", a, b), call("min", a, b)
+    share = low / top
+    return where(top > 0.0, top * call("sqrt", share * share + 1.0), 0.0)
+
+
+def _logaddexp(x: Expr, y: Expr) -> Expr:
+    """Return log(e^x + e^y), the larger one taken out."""
+    apart = call("exp", -call("abs", x - y))
+    return call("max", x, y) + call("log1p", apart)
+
+
+def _logaddexp2(x: Expr, y: Expr) -> Expr:
+    """Return log2(2^x + 2^y)."""
+    return _logaddexp(x * math.log(2), y * math.log(2)) * (1 / math.log(2))
+
+
+def _fmod(x: Expr, y: Expr) -> Expr:
+    """Return what a division leaves, with the sign of x."""
+    return x - call("trunc", x / y) * y
+
+
+def _known(x: Expr, y: Expr, chosen: Expr) -> Expr:
+    """Return *chosen*, or the other operand of a NaN."""
+    return where(call("ne", x, x), y, where(call("ne", y, y), x, chosen))
+
+
+_TWO: Mapping[str, Callable[[Expr, Expr], Expr]] = {
+    "Arctan2": _arctan2,
+    "Fmax": lambda x, y: _known(x, y, call("max", x, y)),
+    "Fmin": lambda x, y: _known(x, y, call("min", x, y)),
+    "Fmod": _fmod,
+    "Heaviside": lambda x, y: where(
+        call("eq", x, 0.0), y, where(x > 0.0, 1.0, where(x < 0.0, 0.0, x))
+    ),
+    "Hypot": _hypot,
+    "Ldexp": lambda x, y: x * call("exp", y * math.log(2)),
+    "Logaddexp": _logaddexp,
+    "Logaddexp2": _logaddexp2,
+}
+
+
+def _two(formula: Callable[[Expr, Expr], Expr]) -> Callable[..., Value]:
+    """Return an operation of two operands."""
+
+    def function(x1: Structure, x2: Structure) -> Value:
+        operands = [
+            ops.cast(v, "float32") if isinstance(v, Value) else v
+            for v in _binary(x1, x2)
+        ]
+        return elementwise(formula, *operands, dtype="float32")
+
+    return function
+
+
+for _name, _of_two in _TWO.items():
+    operation(_name)(_two(_of_two))
+
+
+@operation("Angle")
+def angle(x: Value) -> Value:
+    """Return the angle of real numbers: that of negative ones is pi."""
+    return elementwise(lambda v: where(v < 0.0, math.pi, 0.0), x, dtype="float32")
+
+
+@operation("Isclose")
+def isclose(
+    x1: Structure,
+    x2: Structure,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,  # noqa: FBT001, FBT002 - Keras' own name
+) -> Value:
+    """Return where two numbers are as good as equal."""
+
+    def formula(x: Expr, y: Expr) -> Expr:
+        near = call("abs", x - y) <= call("abs", y) * rtol + atol
+        same = call("or", call("eq", x, y), near)
+        if not equal_nan:
+            return same
+        both = call("and", call("ne", x, x), call("ne", y, y))
+        return call("or", same, both)
+
+    return elementwise(formula, *_binary(x1, x2))
+
+
+@operation("IsIn")
+def is_in(
+    x1: Value, x2: Structure, *, assume_unique: bool = False, invert: bool = False
+) -> Value:
+    """Return where elements are among constants."""
+    del assume_unique
+    same = ops.equal(ops.expand_dims(x1, -1), ops.constant(constant_array(x2).ravel()))
+    found = ops.max(same, -1)
+    return ops.logical_not(found) if invert else found
+
+
+@operation("Select")
+def select(
+    condlist: Sequence[Structure], choicelist: Sequence[Structure], default: float = 0
+) -> Value:
+    """Return the first choice whose condition holds."""
+    result: Structure = default
+    for condition, chosen in zip(reversed(condlist), reversed(choicelist), strict=True):
+        result = choose(condition, chosen, result)
+    return value(result)
 
 
 @operation("FloorDivide")

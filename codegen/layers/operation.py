@@ -17,6 +17,7 @@ from keramos.graph import Array, Value
 from keramos.layers.definition import Definition
 from keramos.layers.layer import Layer, Masked
 from keramos.layers.structure import Structure, mapped
+from keramos.layers.unsupported_operations import UNSUPPORTED
 
 Function = Callable[..., Structure]
 FunctionType = TypeVar("FunctionType", bound=Function)
@@ -50,9 +51,11 @@ class Operation(Layer):
         super().__init__(definition)
         function = OPERATIONS.get(definition.class_name)
         if function is None:
+            reason = UNSUPPORTED.get(definition.class_name)
             raise definition.refusal(
-                f"the operation {quoted(definition.class_name)} isn't one that Keramos"
-                " knows",
+                reason
+                or f"the operation {quoted(definition.class_name)} isn't one that "
+                "Keramos knows",
                 "put it into a layer of your own, and pass --custom FILE.py that"
                 " defines it",
             )

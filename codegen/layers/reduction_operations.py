@@ -234,3 +234,79 @@ def einsum(*operands: Structure, subscripts: str) -> Value:
     ]
     rest = result[1:] if batch else result
     return ops.einsum(f"{','.join(short)}->{rest}", *values)
+
+
+@operation("Tensordot")
+def tensordot(x1: Structure, x2: Structure, axes: Structure = 2) -> Value:
+    """Return products with a constant, summed over pairs of axes."""
+    a, b = value(x1), constant_array(x2)
+    rank = len(a.shape) + 1
+    if isinstance(axes, int):
+        left, right = list(range(rank - axes, rank)), list(range(axes))
+    else:
+        left, right = ([each] if isinstance(each, int) else list(each) for each in axes)
+    summed = positions(left, a)
+    names = [chr(ord("a") + i) for i in range(rank - 1 + b.ndim)]
+    mine, others = names[: rank - 1], names[rank - 1 :]
+    for at, other in zip(summed, right, strict=True):
+        others[other % b.ndim] = mine[at]
+    kept = [c for i, c in enumerate(mine) if i not in summed]
+    kept += [c for c in others if c not in mine]
+    equation = f"{''.join(mine)},{''.join(others)}->{''.join(kept)}"
+    return ops.einsum(equation, a, ops.constant(b.astype(np.float32)))
+
+
+@operation("Inner")
+def inner(x1: Structure, x2: Structure) -> Value:
+    """Return the products with a constant over the last axes."""
+    if isinstance(x2, Value):
+        raise TypeError("its second input has a batch axis")
+    return tensordot(x1, x2, [[-1], [-1]])
+
+
+@operation("Cross")
+def cross(  # noqa: PLR0913, PLR0917 - Keras has that many arguments
+    x1: Structure,
+    x2: Structure,
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> Value:
+    """Return the vector that stands on two others."""
+    if {axisa, axisb, axisc, axis} - {-1, None}:
+        raise ValueError("only vectors along the last axis are supported")
+    a, b = beside(x1, x2), beside(x2, x1)
+    if not isinstance(a, Value) or not isinstance(b, Value):
+        raise TypeError("one of its inputs is a number")
+    after, before = [1, 2, 0], [2, 0, 1]
+    if a.shape[-1] != len(after) or b.shape[-1] != len(after):
+        raise ValueError("only vectors of three numbers are supported")
+
+    def turned(x: Value, order: list[int]) -> Value:
+        return ops.take(x, ops.constant(np.array(order, np.int32)), -1)
+
+    return turned(a, after) * turned(b, before) - turned(a, before) * turned(b, after)
+
+
+@operation("CDist")
+def distances(x: Value, y: Value) -> Value:
+    """Return the distance of each row of x from each row of y."""
+    apart = ops.expand_dims(x, -2) - ops.expand_dims(y, -3)
+    return ops.sqrt(ops.sum(ops.square(apart), -1))
+
+
+@operation("RFFT")
+def rfft(x: Value, fft_length: int | None = None) -> list[Value]:
+    """Return the real and imaginary parts of the spectrum of the last axis."""
+    size = x.shape[-1]
+    if size is None:
+        raise ValueError("its last axis has no known length")
+    length = size if fft_length is None else fft_length
+    x = x[..., :length]
+    phase = np.outer(np.arange(min(size, length)), np.arange(length // 2 + 1))
+    angle = 2 * np.pi * (phase % length) / length
+    return [
+        ops.matmul(x, ops.constant(wave.astype(np.float32)))
+        for wave in (np.cos(angle), -np.sin(angle))
+    ]

@@ -180,15 +180,20 @@ def flip(x: Value, axis: int | Sequence[int] | None = None) -> Value:
 
 
 @operation("Roll")
-def roll(x: Value, shift: int, axis: int | None = None) -> Value:
-    """Return x moved along an axis, the end coming in at the front."""
-    (at,) = positions(axis, x)
-    if shift == 0:
-        return x
-    before = (slice(None),) * at
-    return ops.concatenate(
-        [x[(*before, slice(-shift, None))], x[(*before, slice(-shift))]], at
-    )
+def roll(
+    x: Value, shift: int | Sequence[int], axis: int | Sequence[int] | None = None
+) -> Value:
+    """Return x moved along axes, the end coming in at the front."""
+    axes = positions(axis, x)
+    shifts = [shift] * len(axes) if isinstance(shift, int) else list(shift)
+    for at, steps in zip(axes, shifts, strict=True):
+        size = x.shape[at]
+        moved = steps if size is None else steps % size
+        if moved:
+            before = (slice(None),) * at
+            front, back = x[(*before, slice(-moved, None))], x[(*before, slice(-moved))]
+            x = ops.concatenate([front, back], at)
+    return x
 
 
 @operation("Pad")
@@ -198,15 +203,28 @@ def pad(
     mode: str = "constant",
     constant_values: float | None = None,
 ) -> Value:
-    """Return x with constants around it."""
-    if mode != "constant":
-        raise ValueError(f"the mode {quoted(mode)} isn't 'constant'")
+    """Return x with constants around it, or mirrored at its borders."""
     rank = len(x.shape) + 1
     widths = np.broadcast_to(constant_array(pad_width), (rank, 2))
     pairs = [(int(low), int(high)) for low, high in widths]
     if pairs[0] != (0, 0):
         raise ValueError("it pads the batch")
-    return ops.pad(x, pairs[1:], float(constant_values or 0.0))
+    if mode == "constant":
+        return ops.pad(x, pairs[1:], float(constant_values or 0.0))
+    if mode not in ("reflect", "symmetric"):
+        raise ValueError(f"the mode {quoted(mode)} isn't one that Keras has")
+    # A mirror stands on the last element, or behind it.
+    skipped = int(mode == "reflect")
+    for at, (low, high) in enumerate(pairs[1:]):
+        before = (slice(None),) * at
+        parts = [x]
+        if low:
+            parts.insert(0, ops.flip(x[(*before, slice(skipped, low + skipped))], at))
+        if high:
+            end = slice(-high - skipped, -skipped or None)
+            parts.append(ops.flip(x[(*before, end)], at))
+        x = ops.concatenate(parts, at)
+    return x
 
 
 @operation("Take")
@@ -267,3 +285,123 @@ def _triangle(x: Value, keep: Structure) -> Value:
         raise ValueError("its last two axes have no known length")
     kept = keep(np.arange(height)[:, None], np.arange(width)[None, :])
     return ops.where(ops.constant(kept), x, 0)
+
+
+@operation("ArraySplit")
+def array_split(
+    x: Value, indices_or_sections: int | Sequence[int], axis: int = 0
+) -> list[Value]:
+    """Return parts of x along an axis, whose lengths may differ by one."""
+    (at,) = positions(axis, x)
+    size = x.shape[at]
+    if not isinstance(indices_or_sections, int) or size is None:
+        return split(x, indices_or_sections, axis)
+    parts = np.array_split(np.arange(size), indices_or_sections)
+    ends = np.cumsum([part.size for part in parts])[:-1]
+    return ops.split(x, ends.tolist(), at)
+
+
+@operation("Hsplit")
+def hsplit(x: Value, indices_or_sections: int | Sequence[int]) -> list[Value]:
+    """Return parts of x along axis 1."""
+    return split(x, indices_or_sections, 1)
+
+
+@operation("Dsplit")
+def dsplit(x: Value, indices_or_sections: int | Sequence[int]) -> list[Value]:
+    """Return parts of x along axis 2."""
+    return split(x, indices_or_sections, 2)
+
+
+@operation("Dstack")
+def dstack(xs: Sequence[Structure]) -> Value:
+    """Return the inputs joined at axis 2, which is made where there is none."""
+    values = [value(x) for x in xs]
+    whole = [ops.expand_dims(x, -1) if len(x.shape) == 1 else x for x in values]
+    return ops.concatenate(whole, 1)
+
+
+@operation("Fliplr")
+def fliplr(x: Value) -> Value:
+    """Return x backwards along axis 1."""
+    return flip(x, 1)
+
+
+@operation("Rot90")
+def rot90(array: Value, k: int = 1, axes: Sequence[int] = (0, 1)) -> Value:
+    """Return x turned by right angles in the plane of two axes."""
+    first, second = positions(axes, array)
+    for _ in range(k % 4):
+        array = ops.swap_axes(ops.flip(array, second), first, second)
+    return array
+
+
+@operation("Diff")
+def diff(a: Value, n: int = 1, axis: int = -1) -> Value:
+    """Return the differences between neighbours, *n* times over."""
+    (at,) = positions(axis, a)
+    before = (slice(None),) * at
+    for _ in range(n):
+        a = a[(*before, slice(1, None))] - a[(*before, slice(-1))]
+    return a
+
+
+@operation("Trapezoid")
+def trapezoid(y: Value, x: Structure = None, dx: float = 1.0, axis: int = -1) -> Value:
+    """Return the area below a line through points."""
+    (at,) = positions(axis, y)
+    before = (slice(None),) * at
+    means = (y[(*before, slice(1, None))] + y[(*before, slice(-1))]) * 0.5
+    if x is None:
+        return ops.sum(means * dx, at)
+    steps = np.diff(constant_array(x).ravel())
+    widths = steps.reshape(-1, *(1,) * (len(y.shape) - at - 1))
+    return ops.sum(means * ops.constant(widths.astype(np.float32)), at)
+
+
+@operation("Diagonal")
+def diagonal(x: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
+    """Return what stands on a diagonal of two axes, as the last axis."""
+    first, second = positions((axis1, axis2), x)
+    rest = [a for a in range(len(x.shape)) if a not in (first, second)]
+    height, width = x.shape[first], x.shape[second]
+    if height is None or width is None:
+        raise ValueError("its axes have no known length")
+    rows = np.arange(max(-offset, 0), min(height, width - offset))
+    plane = ops.transpose(x, (*rest, first, second))
+    joint = ops.reshape(plane, (*(x.shape[a] for a in rest), height * width))
+    index = (rows * width + rows + offset).astype(np.int32)
+    return ops.take(joint, ops.constant(index), -1)
+
+
+@operation("Trace")
+def trace(x: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
+    """Return the sum over a diagonal."""
+    return ops.sum(diagonal(x, offset, axis1, axis2), -1)
+
+
+@operation("Slice")
+def sliced(inputs: Value, start_indices: Structure, shape: Sequence[int]) -> Value:
+    """Return a block of x; -1 takes all that is left."""
+    starts = [int(i) for i in constant_array(start_indices).ravel()]
+    if starts[0] != 0 or shape[0] not in (None, -1):
+        raise ValueError("it takes samples out of a batch, which Keramos keeps apart")
+    return inputs[
+        tuple(
+            slice(start, None if size in (None, -1) else start + size)
+            for start, size in zip(starts[1:], shape[1:], strict=True)
+        )
+    ]
+
+
+@operation("SliceUpdate")
+def slice_update(inputs: Value, start_indices: Structure, updates: Value) -> Value:
+    """Return x with a block of other numbers in it."""
+    starts = [int(i) for i in constant_array(start_indices).ravel()][1:]
+    widths = []
+    for start, size, whole in zip(starts, updates.shape, inputs.shape, strict=True):
+        if size is None or whole is None:
+            raise ValueError("its axes have no known length")
+        widths.append((start, whole - start - size))
+    inside = np.pad(np.ones([size or 0 for size in updates.shape], np.bool_), widths)
+    return ops.where(ops.constant(inside), ops.pad(updates, widths), inputs)

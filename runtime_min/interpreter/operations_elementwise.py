@@ -31,6 +31,7 @@ def _bitwise(function: Callable[..., Any]) -> Callable[..., Any]:
 UNARY: Mapping[str, Callable[..., Any]] = {
     "Abs": np.abs,
     "Absolute": np.abs,
+    "Angle": np.angle,
     "Arccos": np.arccos,
     "Arccosh": np.arccosh,
     "Arcsin": np.arcsin,
@@ -41,11 +42,14 @@ UNARY: Mapping[str, Callable[..., Any]] = {
     "BitwiseNot": np.invert,
     "Cbrt": np.cbrt,
     "Ceil": np.ceil,
+    "Conj": np.conj,
+    "Conjugate": np.conj,
     "Copy": np.copy,
     "Cos": np.cos,
     "Cosh": np.cosh,
     "Deg2rad": np.deg2rad,
     "Erf": activations.error_function,
+    "Erfc": lambda x: 1 - activations.error_function(x),
     "Exp": np.exp,
     "Exp2": np.exp2,
     "Expm1": np.expm1,
@@ -54,9 +58,13 @@ UNARY: Mapping[str, Callable[..., Any]] = {
     "HardSigmoid": activations.hard_sigmoid,
     "HardSilu": activations.hard_silu,
     "HardTanh": activations.hard_tanh,
+    "Imag": np.imag,
     "Isfinite": np.isfinite,
     "Isinf": np.isinf,
     "Isnan": np.isnan,
+    "Isneginf": np.isneginf,
+    "Isposinf": np.isposinf,
+    "Isreal": np.isreal,
     "Log": np.log,
     "Log10": np.log10,
     "Log1p": np.log1p,
@@ -65,6 +73,7 @@ UNARY: Mapping[str, Callable[..., Any]] = {
     "LogicalNot": np.logical_not,
     "Negative": np.negative,
     "Rad2deg": np.rad2deg,
+    "Real": np.real,
     "Relu": activations.relu,
     "Relu6": activations.relu6,
     "Selu": activations.selu,
@@ -102,6 +111,7 @@ BINARY: Mapping[str, Callable[..., Any]] = {
     "Heaviside": np.heaviside,
     "Hypot": np.hypot,
     "Less": np.less,
+    "Ldexp": lambda x, y: x * 2.0**y,
     "LessEqual": np.less_equal,
     "Logaddexp": np.logaddexp,
     "Logaddexp2": np.logaddexp2,
@@ -200,6 +210,34 @@ def clip(x: Array, x_min: float, x_max: float) -> Any:
 def where(condition: Array, x1: Array, x2: Array) -> Array:
     """x1 where the condition holds, elsewhere x2."""
     return np.where(np.asarray(condition, np.bool_), x1, x2)
+
+
+@operation("Isclose")
+def isclose(
+    x1: Array,
+    x2: Array,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    *,
+    equal_nan: bool = False,
+) -> Any:
+    """Say where two numbers are as good as equal."""
+    return np.isclose(x1, x2, rtol, atol, equal_nan)
+
+
+@operation("IsIn")
+def is_in(
+    x1: Array, x2: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Any:
+    """Say where elements are among others."""
+    del assume_unique
+    return np.isin(x1, np.asarray(x2), invert=invert)
+
+
+@operation("Select")
+def select(condlist: Any, choicelist: Any, default: float = 0) -> Array:
+    """Return the first choice whose condition holds."""
+    return np.select([np.asarray(c, np.bool_) for c in condlist], choicelist, default)
 
 
 @operation("Cast", "SaturateCast")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,17 +30,32 @@ def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     return reduced
 
 
+def _of_known(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of what isn't NaN, silent where nothing is known."""
+
+    def silent(x: Array, **options: Any) -> Any:
+        """Return the reduced array."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return function(x, **options)
+
+    return silent
+
+
 REDUCTIONS: Mapping[str, Callable[..., Any]] = {
     "All": np.all,
     "Amax": np.max,
     "Amin": np.min,
     "Any": np.any,
     "Mean": np.mean,
-    "Median": np.median,
-    "Nanmax": np.nanmax,
-    "Nanmean": np.nanmean,
-    "Nanmin": np.nanmin,
+    "Nanmax": _of_known(np.nanmax),
+    "Nanmean": _of_known(np.nanmean),
+    "Nanmin": _of_known(np.nanmin),
+    "Nanmedian": _of_known(np.nanmedian),
+    "Nanprod": np.nanprod,
+    "Nanstd": _of_known(np.nanstd),
     "Nansum": np.nansum,
+    "Nanvar": _of_known(np.nanvar),
     "Ptp": np.ptp,
     "Std": np.std,
     "Sum": np.sum,
@@ -214,3 +231,124 @@ def einsum(*operands: Array, subscripts: str) -> Any:
 def trace(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """Return the sums over diagonals."""
     return np.trace(x, offset, axis1, axis2)
+
+
+@operation("Average")
+def average(x: Array, axis: Axis = None, weights: Any = None) -> Any:
+    """Return weighted means."""
+    return np.average(x, _axes(axis), None if weights is None else np.asarray(weights))
+
+
+@operation("InTopK")
+def in_top_k(targets: Array, predictions: Array, k: int) -> Array:
+    """Say whether less than k predictions are above that of the target."""
+    places = np.asarray(targets).astype(np.intp)[..., None]
+    own = np.take_along_axis(predictions, places, -1)
+    return np.asarray((predictions > own).sum(-1) < k)
+
+
+@operation("Median")
+def median(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    """Return the elements in the middle."""
+    return quantile(x, 0.5, axis, keepdims=keepdims)
+
+
+@operation("Quantile")
+def quantile(
+    x: Array,
+    q: Any,
+    axis: Axis = None,
+    method: Any = "linear",
+    *,
+    keepdims: bool = False,
+) -> Any:
+    """Return the element at a share of the way from the smallest to the largest."""
+    if axis is None:
+        return np.quantile(x, q, method=method, keepdims=keepdims)
+    axes = sorted(a % x.ndim for a in ([axis] if isinstance(axis, int) else axis))
+    # NumPy joins axes in a way that fails for an empty batch.
+    rows = np.moveaxis(x, axes, range(-len(axes), 0))
+    kept = rows.shape[: -len(axes)]
+    rows = rows.reshape(*kept, math.prod(x.shape[a] for a in axes))
+    y = np.quantile(rows, q, -1, method=method)
+    return np.expand_dims(y, tuple(axes)) if keepdims else y
+
+
+@operation("Percentile")
+def percentile(
+    x: Array,
+    q: Any,
+    axis: Axis = None,
+    method: Any = "linear",
+    *,
+    keepdims: bool = False,
+) -> Any:
+    """Return quantiles in hundredths."""
+    return quantile(x, np.asarray(q) / 100, axis, method, keepdims=keepdims)
+
+
+@operation("SearchSorted")
+def search_sorted(sorted_sequence: Any, values: Array, side: Any = "left") -> Any:
+    """Return where values would be put."""
+    return np.searchsorted(np.asarray(sorted_sequence), values, side).astype(np.int32)
+
+
+@operation("Digitize")
+def digitize(x: Array, bins: Any) -> Any:
+    """Return the numbers of bins."""
+    return np.digitize(x, np.asarray(bins)).astype(np.int32)
+
+
+def _place(function: Callable[..., Any], fill: float) -> Callable[..., Any]:
+    """Return where *function* finds its element, -1 where there are only NaN."""
+
+    def found(x: Array, axis: int | None = None, *, keepdims: bool = False) -> Any:
+        """Return the places."""
+        numbers = np.where(np.isnan(x), fill, x)
+        places = function(numbers, axis=axis, keepdims=keepdims)
+        nothing = np.isnan(x).all(axis=axis, keepdims=keepdims)
+        return np.where(nothing, -1, places).astype(np.int32)
+
+    return found
+
+
+operation("Nanargmax")(_place(np.argmax, -np.inf))
+operation("Nanargmin")(_place(np.argmin, np.inf))
+
+
+@operation("Nancumsum")
+def nancumsum(x: Array, axis: int | None = None, dtype: object = None) -> Array:
+    """Return the sums so far, NaN counting as 0."""
+    return converted(np.nancumsum(x, axis=axis), dtype)
+
+
+@operation("Nancumprod")
+def nancumprod(x: Array, axis: int | None = None, dtype: object = None) -> Array:
+    """Return the products so far, NaN counting as 1."""
+    return converted(np.nancumprod(x, axis=axis), dtype)
+
+
+@operation("Cross")
+def cross(
+    x1: Array,
+    x2: Array,
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: Any = None,
+) -> Any:
+    """Return cross products."""
+    return np.cross(x1, x2, axisa, axisb, axisc, axis)
+
+
+@operation("CDist")
+def distances(x: Array, y: Array) -> Any:
+    """Return the distances between rows."""
+    return np.linalg.norm(x[..., :, None, :] - y[..., None, :, :], axis=-1)
+
+
+@operation("RFFT")
+def rfft(x: Array, fft_length: int | None = None) -> list[Array]:
+    """Return the spectrum in two parts."""
+    y = np.fft.rfft(x, fft_length)
+    return [np.real(y), np.imag(y)]

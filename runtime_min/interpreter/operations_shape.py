@@ -243,3 +243,57 @@ def space_to_depth(
         n, height // block_size, width // block_size, channels * block_size**2
     )
     return np.moveaxis(y, -1, 1) if data_format == "channels_first" else y
+
+
+@operation("Hsplit")
+def hsplit(x: Array, indices_or_sections: Any) -> list[Array]:
+    """x, cut along axis 1."""
+    return np.hsplit(x, indices_or_sections)
+
+
+@operation("Dsplit")
+def dsplit(x: Array, indices_or_sections: Any) -> list[Array]:
+    """x, cut along axis 2."""
+    return np.dsplit(x, indices_or_sections)
+
+
+@operation("Dstack")
+def dstack(xs: Sequence[Array]) -> Array:
+    """Return the arrays, one behind the other."""
+    return np.dstack(list(xs))
+
+
+@operation("Fliplr")
+def fliplr(x: Array) -> Array:
+    """x, reversed along axis 1."""
+    return np.fliplr(x)
+
+
+@operation("Rot90")
+def rot90(array: Array, k: int = 1, axes: Any = (0, 1)) -> Array:
+    """x, turned by right angles."""
+    return np.rot90(array, k, tuple(axes))
+
+
+@operation("Diff")
+def diff(a: Array, n: int = 1, axis: int = -1) -> Array:
+    """Return differences between neighbours."""
+    return np.diff(a, n, axis)
+
+
+@operation("Trapezoid")
+def trapezoid(y: Array, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    """Return the area below a line through points."""
+    return np.trapezoid(y, None if x is None else np.asarray(x), dx, axis)
+
+
+@operation("SliceUpdate")
+def slice_update(inputs: Array, start_indices: Any, updates: Array) -> Array:
+    """X with a block of other numbers in it."""
+    result = inputs.copy()
+    window = tuple(
+        slice(int(start), int(start) + size)
+        for start, size in zip(np.ravel(start_indices), updates.shape, strict=True)
+    )
+    result[window] = updates
+    return result

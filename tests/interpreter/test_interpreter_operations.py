@@ -17,6 +17,7 @@ from interpreter.live_models import (
     noise,
 )
 from keras import ops
+from operation_cases import IMAGES, SEQUENCES, operation_model
 
 from keramos.errors import CompileError
 from keramos.runtime_min.interpreter import Interpreter
@@ -105,6 +106,13 @@ def test_operation_on_two_tensors_agrees_with_keras(index: int) -> None:
     model = keras.Model([x, y], TWO_INPUTS[index](x, y))
 
     assert_agrees(model, noise((3, 4, 6), 1), noise((3, 4, 6), 2))
+
+
+@pytest.mark.parametrize("name", [*SEQUENCES, *IMAGES])
+def test_every_operation_agrees_with_keras(name: str) -> None:
+    model, x = operation_model(name)
+
+    assert_agrees(model, x)
 
 
 def test_unknown_operation_is_refused_by_name() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 from lowering_oracle import TOLERANCE, disagreement
+from operation_cases import IMAGES, SEQUENCES, operation_model
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,10 @@ def test_operations_agree_with_keras(function: Callable[..., Any], inputs: int) 
     model = keras.Model(xs, function(*xs))
 
     assert disagreement(model) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", [*SEQUENCES, *IMAGES])
+def test_every_operation_agrees_with_keras(name: str) -> None:
+    model, x = operation_model(name)
+
+    assert disagreement(model, [x]) < TOLERANCE
