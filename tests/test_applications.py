@@ -1,13 +1,16 @@
-"""Two networks of the size that people ship, with weights that Keras draws."""
+"""Networks of the size that people ship: all of keras.applications, weights drawn."""
 
 from __future__ import annotations
 
+import inspect
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 from strategies_models import randomise
 
+from keramos import source
 from keramos.compiler import TARGETS
+from keramos.importer import describe
 from keramos.verification import imported
 
 pytestmark = pytest.mark.slow
@@ -28,6 +33,20 @@ APPLICATIONS = {
     "mobilenet_v2": keras.applications.MobileNetV2,
     "resnet50": keras.applications.ResNet50,
 }
+EVERY = {
+    name: make
+    for name, make in vars(keras.applications).items()
+    if inspect.isfunction(make)
+}
+# The smallest images that Keras allows.
+SIZES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
+SMALLEST = 32
+# One of each family.
+FAMILIES = (
+    *("ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0"),
+    *("InceptionResNetV2", "InceptionV3", "MobileNetV3Small", "NASNetMobile"),
+    *("ResNet50V2", "VGG16", "Xception"),
+)
 MOST_SECONDS = 20
 MOST_BYTES = 2_000_000_000
 # Relative to the largest output, as the issue of these networks' users would be.
@@ -93,3 +112,43 @@ def test_a_network_agrees_with_keras_on_the_gpu(name: str, tmp_path: Path) -> No
 
     assert seconds < MOST_SECONDS
     assert error(actual, expected) < TOLERANCE
+
+
+def compiled(path: Path, folder: Path, *targets: str) -> float:
+    """Compile a model to *folder*/package, and return how much CPU time that took."""
+    command = [sys.executable, "-c", MEASURED, str(path), str(folder), "package"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([*command, *targets], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_application_compiles_and_agrees_with_keras(name: str) -> None:
+    # Some weigh more than a gigabyte: nothing stays behind.
+    with TemporaryDirectory() as folder:
+        size = SIZES.get(name, SMALLEST)
+        path, x, expected = saved(EVERY[name], Path(folder), size=size)
+
+        problems = describe(source.read(path)).problems
+        seconds = compiled(path, Path(folder), "cpu")
+        actual = imported(Path(folder) / "package").predict(x)
+
+    assert problems == ()
+    assert error(actual, expected) < TOLERANCE
+    assert seconds < MOST_SECONDS
+
+
+@pytest.mark.usefixtures("egl")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_application_of_each_family_agrees_with_keras_on_the_gpu(name: str) -> None:
+    with TemporaryDirectory() as folder:
+        size = SIZES.get(name, SMALLEST)
+        path, x, expected = saved(EVERY[name], Path(folder), size=size)
+
+        seconds = compiled(path, Path(folder), "cpu", "gl")
+        with imported(Path(folder) / "package").Model(device="gl") as model:
+            actual = model.predict(x)
+
+    assert error(actual, expected) < TOLERANCE
+    assert seconds < MOST_SECONDS
