@@ -21,7 +21,7 @@ README = ROOT / "README.md"
 START = "<!-- layers: written by `make golden`, kept true by tests/test_readme.py -->\n"
 END = "<!-- end of layers -->"
 # Not layers: the models themselves, and what graphs of tf.keras are made of.
-UNLISTED = ("model", "tensorflow_functions")
+UNLISTED = ("model", "tensorflow_functions", "tensorflow_nodes")
 REFUSED = "refused"
 
 

@@ -90,6 +90,12 @@ class Discretization(Layer):
         return encoded(bins, self.mode, depth, None, self.definition)
 
 
+def _is_int32(value: object) -> bool:
+    """Return whether *value* is a whole number that every target has."""
+    limit = 2**31
+    return isinstance(value, int) and -limit <= value < limit
+
+
 @layer("IntegerLookup")
 class IntegerLookup(Layer):
     """The place of a whole number in a vocabulary, or the number at a place.
@@ -103,14 +109,7 @@ class IntegerLookup(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read the vocabulary and how places are counted."""
         super().__init__(definition)
-        value = definition.option("vocabulary")
-        whole = isinstance(value, list) and all(isinstance(v, int) for v in value)
-        if not whole:
-            definition.note(
-                "its vocabulary isn't in the configuration",
-                "make the layer with vocabulary=[...]",
-            )
-        self.vocabulary = list(value) if isinstance(value, list) and whole else [0]
+        self.vocabulary = self._vocabulary()
         self.unknown = definition.integer("num_oov_indices", 1)
         self.mask = (
             definition.integer("mask_token", 0)
@@ -133,6 +132,28 @@ class IntegerLookup(Layer):
             self.vocabulary = self.vocabulary[1:]
         while self.vocabulary[:1] == [self.oov_token]:
             self.vocabulary = self.vocabulary[1:]
+
+    def _vocabulary(self) -> list[int]:
+        """Return the numbers that the options state, or those beside the weights."""
+        value = self.definition.option("vocabulary")
+        if value is None:
+            path = self.definition.path
+            adapted = self.definition.session.file.weights(path)
+            value = adapted[0].array().tolist() if adapted else None
+        if isinstance(value, list) and all(_is_int32(v) for v in value):
+            return list(value)
+        self.definition.note(
+            (
+                "its vocabulary isn't in the file"
+                if value is None
+                else "its vocabulary isn't one of whole numbers of 32 bits"
+            ),
+            "make the layer with vocabulary=[...]",
+        )
+        return [0]
+
+    def check_weights(self) -> None:
+        """Have none; a vocabulary that the layer was adapted to stands for one."""
 
     def call(self, inputs: Value) -> Value:
         """Return the places, or vectors that state them."""

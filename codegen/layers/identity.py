@@ -9,6 +9,8 @@ from keramos.layers.registry import layer
 
 
 @layer(
+    "AddLoss",
+    "AddMetric",
     "Identity",
     "Dropout",
     "AlphaDropout",
@@ -31,6 +33,8 @@ class Identity(Layer):
         """Read the options of training, whatever they are."""
         super().__init__(definition)
         for name in ("rate", "stddev", "l1", "l2", "data_format", "drop_path_rate"):
+            definition.option(name)
+        for name in ("unconditional", "aggregation", "metric_name"):
             definition.option(name)
 
     def call(self, inputs: Value) -> Value:

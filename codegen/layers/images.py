@@ -7,9 +7,9 @@ from keramos.errors import quoted
 from keramos.expr import Expr, call, where
 from keramos.graph import Value, elementwise
 from keramos.layers.definition import Definition
+from keramos.layers.interpolation import interpolated, method_of
 from keramos.layers.layer import Layer, channels_first, channels_last, shape_text
 from keramos.layers.registry import layer
-from keramos.layers.reshaping import METHODS
 
 
 class Sized(Layer):
@@ -66,8 +66,7 @@ class Resizing(Sized):
     def __init__(self, definition: Definition) -> None:
         """Read the method, and what becomes of the proportions."""
         super().__init__(definition)
-        name = definition.choice("interpolation", METHODS, "bilinear")
-        self.method = next(method for method in METHODS if method == name)
+        self.method = method_of(definition, "bilinear")
         self.antialias = definition.boolean("antialias", default=False)
         self.crop = definition.boolean("crop_to_aspect_ratio", default=False)
         self.pad = definition.boolean("pad_to_aspect_ratio", default=False)
@@ -82,12 +81,13 @@ class Resizing(Sized):
             x = self.middle(x)
         elif self.pad:
             x = self._padded(x)
-        y = ops.resize(
+        y = interpolated(
             x,
             (0, 1),
-            sizes=(self.height, self.width),
+            (self.height, self.width),
             method=self.method,
-            antialias=self.antialias and self.method != "nearest",
+            antialias=self.antialias,
+            definition=self.definition,
         )
         return y if kind == "float32" else ops.cast(ops.round(y), kind)
 

@@ -11,7 +11,12 @@ from keramos.layers.layer import Layer, Masked, shape_text
 from keramos.layers.registry import layer
 from keramos.layers.structure import Structure, leaves, mapped
 from keramos.source import LayerConfig, ModelConfig, Ref
-from keramos.source.model_config import is_operation, parse_model, references
+from keramos.source.model_config import (
+    is_operation,
+    parse_model,
+    references,
+    without_losses,
+)
 
 
 @layer("Functional", "Sequential", "Model")
@@ -29,9 +34,11 @@ class Model(Layer):
     ) -> None:
         """Make the layers; note the problems of all of them."""
         super().__init__(definition)
-        self.topology = topology or parse_model(
-            {"class_name": definition.class_name, "config": definition.config},
-            where=definition.place,
+        self.topology = topology or without_losses(
+            parse_model(
+                {"class_name": definition.class_name, "config": definition.config},
+                where=definition.place,
+            )
         )
         self.layers: dict[str, Layer | None] = {}
         self.results: Mapping[tuple[str, int], Structure] = {}

@@ -12,6 +12,7 @@ TEXT = ("StringLookup", "TextVectorization", "Hashing", "HashedCrossing")
 FOREIGN = ("TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper")
 PREPARATION = (
     "ContrastLimitedAdaptiveHistogramEqualization",
+    "DenseFeatures",
     "FeatureSpace",
     "Pipeline",
 )

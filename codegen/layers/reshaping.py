@@ -6,11 +6,9 @@ from keramos import ops
 from keramos.errors import quoted
 from keramos.graph import Value
 from keramos.layers.definition import Definition
+from keramos.layers.interpolation import METHODS, interpolated, method_of
 from keramos.layers.layer import Layer, channels_last, shape_text, spatial_rank
 from keramos.layers.registry import layer
-from keramos.primitives import Method
-
-METHODS: tuple[Method, ...] = ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5")
 
 
 class Rearranging(Layer):
@@ -189,9 +187,11 @@ class UpSampling(Rearranging):
         self.rank = spatial_rank(definition.class_name)
         self.size = definition.sizes("size", self.rank, 2)
         self.channels_first = definition.channels_first()
-        methods = METHODS if self.rank == len("hw") else METHODS[:1]
-        name = definition.choice("interpolation", methods, "nearest")
-        self.method = next(method for method in METHODS if method == name)
+        self.method = "nearest"
+        if self.rank == len("hw"):
+            self.method = method_of(definition, "nearest")
+        # By whole factors, the mean over an area is the element that covers it.
+        self.method = "nearest" if self.method == "area" else self.method
 
     def call(self, inputs: Value) -> Value:
         """Return the larger tensor."""
@@ -199,4 +199,18 @@ class UpSampling(Rearranging):
         first = 1 if self.channels_first else 0
         axes = range(first, first + self.rank)
         x = inputs if self.method == "nearest" else ops.cast(inputs, "float32")
-        return ops.resize(x, axes, factors=self.size, method=self.method)
+        for method in METHODS:
+            if method == self.method:
+                return ops.resize(x, axes, factors=self.size, method=method)
+        sizes = [
+            (x.shape[axis] or 0) * factor
+            for axis, factor in zip(axes, self.size, strict=True)
+        ]
+        return interpolated(
+            x,
+            axes,
+            sizes,
+            method=self.method,
+            antialias=False,
+            definition=self.definition,
+        )

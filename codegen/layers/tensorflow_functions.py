@@ -7,6 +7,7 @@ arguments have TensorFlow's names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from keramos.errors import quoted
 from keramos.graph import Value
 from keramos.layers import (
     elementwise_operations,
+    ordering_operations,
     reduction_operations,
     shape_operations,
+    window_operations,
 )
 from keramos.layers.definition import Definition
 from keramos.layers.layer import Layer, Masked
@@ -66,9 +69,17 @@ def _named(class_name: str, **names: str) -> Function:
 # Functions of operands alone: TensorFlow's name, then that of Keras' operation.
 _OPERANDS: Mapping[str, str] = {
     "abs": "Absolute",
+    "acos": "Arccos",
+    "acosh": "Arccosh",
     "add": "Add",
+    "asin": "Arcsin",
+    "asinh": "Arcsinh",
+    "atan": "Arctan",
+    "atan2": "Arctan2",
+    "atanh": "Arctanh",
     "ceil": "Ceil",
     "cos": "Cos",
+    "cosh": "Cosh",
     "divide": "Divide",
     "divide_no_nan": "DivideNoNan",
     "elu": "Elu",
@@ -77,6 +88,7 @@ _OPERANDS: Mapping[str, str] = {
     "exp": "Exp",
     "expm1": "Expm1",
     "floor": "Floor",
+    "floor_div": "FloorDivide",
     "floordiv": "FloorDivide",
     "floormod": "Mod",
     "greater": "Greater",
@@ -110,6 +122,7 @@ _OPERANDS: Mapping[str, str] = {
     "sign": "Sign",
     "silu": "Silu",
     "sin": "Sin",
+    "sinh": "Sinh",
     "softplus": "Softplus",
     "softsign": "Softsign",
     "sqrt": "Sqrt",
@@ -118,6 +131,7 @@ _OPERANDS: Mapping[str, str] = {
     "sub": "Subtract",
     "subtract": "Subtract",
     "swish": "Silu",
+    "tan": "Tan",
     "tanh": "Tanh",
     "truediv": "TrueDivide",
     "zeros_like": "ZerosLike",
@@ -143,29 +157,204 @@ _NAMED: Mapping[str, Function] = {
         "Clip", t="x", clip_value_min="x_min", clip_value_max="x_max"
     ),
     "concat": _named("Concatenate", values="xs"),
-    "cumsum": _named("Cumsum"),
     "expand_dims": _named("ExpandDims", input="x"),
     "repeat": _named("Repeat", input="x"),
+    "roll": _named("Roll", input="x"),
+    "slice": _named("Slice", input_="inputs", begin="start_indices", size="shape"),
     "reshape": _named("Reshape", tensor="x", shape="newshape"),
     "reverse": _named("Flip", tensor="x"),
     "squeeze": _named("Squeeze", input="x"),
     "stack": _named("Stack", values="x"),
     "tile": _named("Tile", input="x", multiples="repeats"),
-    "transpose": _named("Transpose", a="x", perm="axes"),
     "unstack": _named("Unstack", value="x"),
     "where": _named("Where", x="x1", y="x2"),
     "nn.leaky_relu": _named("LeakyRelu", features="x", alpha="negative_slope"),
-    "__operators__.getitem": _named("GetItem", tensor="x", slice_spec="key"),
 }
 
 for _name, _class_name in _OPERANDS.items():
-    function(_name, f"math.{_name}", f"nn.{_name}", f"__operators__.{_name}")(
-        _positional(_class_name)
-    )
+    _spaces = ("", "math.", "nn.", "__operators__.", "compat.v1.")
+    function(*(f"{_space}{_name}" for _space in _spaces))(_positional(_class_name))
 for _name, _class_name in _REDUCTIONS.items():
     function(_name, f"math.{_name}")(_named(_class_name, input_tensor="x"))
 for _name, _implementation in _NAMED.items():
     function(_name, f"math.{_name}", f"compat.v1.{_name}")(_implementation)
+
+
+@function("transpose", "compat.v1.transpose")
+def transpose(
+    a: Value, perm: Sequence[int] | None = None, *, conjugate: object = False
+) -> Value:
+    """Return x with its axes in another order."""
+    del conjugate
+    return shape_operations.transpose(a, perm)
+
+
+@function("cumsum", "math.cumsum")
+def cumsum(
+    x: Value, axis: int = 0, *, exclusive: bool = False, reverse: bool = False
+) -> Value:
+    """Return the sums of what stands before, with the element itself or without."""
+    (at,) = positions(axis, x)
+    y = ops.flip(x, at) if reverse else x
+    total = reduction_operations.cumsum(y, axis)
+    total = total - y if exclusive else total
+    return ops.flip(total, at) if reverse else total
+
+
+@function("math.top_k", "nn.top_k")
+def top_k(
+    input: Value,  # noqa: A002 - TensorFlow's own name
+    k: int = 1,
+    *,
+    sorted: object = True,  # noqa: A002 - TensorFlow's own name
+) -> list[Value]:
+    """Return the largest elements and their places."""
+    return ordering_operations.top_k(input, int(k), sorted=sorted)
+
+
+@function("sort")
+def sort(values: Value, axis: int = -1, direction: str = "ASCENDING") -> Value:
+    """Return the elements in order."""
+    return ops.sort(values, *positions(axis, values), descending=_descends(direction))
+
+
+@function("argsort")
+def argsort(
+    values: Value,
+    axis: int = -1,
+    direction: str = "ASCENDING",
+    *,
+    stable: object = False,
+) -> Value:
+    """Return the places of the elements in order."""
+    del stable
+    at = positions(axis, values)
+    return ops.argsort(values, *at, descending=_descends(direction))
+
+
+def _descends(direction: object) -> bool:
+    """Return whether the largest comes first."""
+    if direction not in ("ASCENDING", "DESCENDING"):
+        raise ValueError(f"the direction {quoted(direction)} isn't one")
+    return direction == "DESCENDING"
+
+
+@function("linalg.band_part")
+def band_part(input: Value, num_lower: int, num_upper: int) -> Value:  # noqa: A002
+    """Return matrices with zeros but for some diagonals; -1 keeps all."""
+    x = input
+    if num_lower >= 0:
+        x = shape_operations.triu(x, -num_lower)
+    return x if num_upper < 0 else shape_operations.tril(x, num_upper)
+
+
+@function("norm", "compat.v1.norm", "linalg.norm")
+def norm(
+    tensor: Value,
+    ord: object = "euclidean",  # noqa: A002 - TensorFlow's own name
+    axis: int | Sequence[int] | None = None,
+    keepdims: object = None,
+) -> Value:
+    """Return the length of vectors."""
+    return reduction_operations.norm(tensor, ord, axis, keepdims=bool(keepdims))
+
+
+@function("tensordot")
+def tensordot(a: Structure, b: Structure, axes: Structure) -> Value:
+    """Return products with a constant over pairs of axes."""
+    return reduction_operations.tensordot(a, b, axes)
+
+
+@function("nn.depth_to_space", "compat.v1.depth_to_space")
+def depth_to_space(
+    input: Value, block_size: int, data_format: str = "NHWC"  # noqa: A002
+) -> Value:
+    """Return channels as blocks of pixels."""
+    order = "channels_first" if data_format == "NCHW" else "channels_last"
+    return window_operations.depth_to_space(input, block_size, order)
+
+
+@function("nn.space_to_depth", "compat.v1.space_to_depth")
+def space_to_depth(
+    input: Value, block_size: int, data_format: str = "NHWC"  # noqa: A002
+) -> Value:
+    """Return blocks of pixels as channels."""
+    order = "channels_first" if data_format == "NCHW" else "channels_last"
+    return window_operations.space_to_depth(input, block_size, order)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What ``tf.shape`` gives: lengths of axes, the batch being -1; or one of them."""
+
+    lengths: tuple[int | None, ...]
+    is_single: bool = False
+
+    def plain(self) -> Structure:
+        """Return the numbers as an argument."""
+        return self.lengths[0] if self.is_single else list(self.lengths)
+
+    def at(self, key: Structure) -> Sizes:
+        """Return one length or several."""
+        (key,) = key if isinstance(key, list | tuple) else (key,)
+        if isinstance(key, slice):
+            return Sizes(self.lengths[key])
+        return Sizes((self.lengths[int(key)],), is_single=True)
+
+
+@function("shape", "compat.v1.shape")
+def shape_of(input: Value) -> Sizes:  # noqa: A002 - TensorFlow's own name
+    """Return the lengths of all axes."""
+    return Sizes((-1, *input.shape))
+
+
+@function("__operators__.getitem")
+def get_item(tensor: Structure, slice_spec: Structure = None) -> Structure:
+    """Return a part of a tensor, or of its lengths."""
+    if isinstance(tensor, Sizes):
+        return tensor.at(slice_spec)
+    return shape_operations.get_item(tensor, slice_spec)
+
+
+@function("strided_slice")
+def strided_slice(  # noqa: PLR0913, PLR0917 - TensorFlow has that many arguments
+    input_: Structure,
+    begin: Structure,
+    end: Structure,
+    strides: Structure = None,
+    begin_mask: int = 0,
+    end_mask: int = 0,
+    ellipsis_mask: int = 0,
+    new_axis_mask: int = 0,
+    shrink_axis_mask: int = 0,
+    var: object = None,
+) -> Structure:
+    """Return ``x[begin:end:strides]``; bits of masks say what entries stand for."""
+    del var
+    starts, ends = (constant_array(v).ravel().tolist() for v in (begin, end))
+    steps = [1] * len(starts)
+    if strides is not None:
+        steps = constant_array(strides).ravel().tolist()
+    key: list[Structure] = []
+    for place, (start, stop, step) in enumerate(zip(starts, ends, steps, strict=True)):
+        bit = 1 << place
+        if ellipsis_mask & bit:
+            key.append(Ellipsis)
+        elif new_axis_mask & bit:
+            key.append(None)
+        elif shrink_axis_mask & bit:
+            key.append(int(start))
+        else:
+            first = None if begin_mask & bit else int(start)
+            last = None if end_mask & bit else int(stop)
+            key.append(slice(first, last, None if step == 1 else int(step)))
+    if key and isinstance(key[0], slice) and not isinstance(input_, Sizes):
+        batch = key[0]
+        if batch.start in (None, 0) and batch.step is None and batch.stop is not None:
+            raise ValueError(
+                f"it takes {batch.stop} samples of a batch, which Keramos keeps apart"
+            )
+    return get_item(input_, key)
 
 
 @function("nn.gelu")
@@ -323,6 +512,17 @@ def resize(
     )
 
 
+def applied(
+    implementation: Function, args: Sequence[Structure], kwargs: Mapping[str, Structure]
+) -> Structure:
+    """Return what a function gives; only slices take lengths as such."""
+    if implementation not in (get_item, strided_slice):
+        args, kwargs = mapped(
+            lambda x: x.plain() if isinstance(x, Sizes) else x, (list(args), kwargs)
+        )
+    return implementation(*args, **kwargs)
+
+
 @layer("TFOpLambda", "SlicingOpLambda")
 class TensorFlowFunction(Layer):
     """One function of TensorFlow, with all its arguments in the call."""
@@ -347,7 +547,7 @@ class TensorFlowFunction(Layer):
             lambda x: x.value if isinstance(x, Masked) else x, (args, kwargs)
         )
         given = {key: item for key, item in named.items() if key not in _IGNORED}
-        result: Any = self.function(*plain, **given)
+        result: Any = applied(self.function, plain, given)
         return mapped(lambda y: Masked(y) if isinstance(y, Value) else y, result)
 
     def check_weights(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from keramos import ops
 from keramos.graph import Value
 from keramos.layers.definition import Definition
-from keramos.layers.layer import Layer, Masked
+from keramos.layers.layer import MASKS_NAMED_SINCE, Layer, Masked
 from keramos.layers.recurrent import Recurrence
 from keramos.layers.registry import layer
 from keramos.layers.structure import Structure, leaves
@@ -28,16 +28,17 @@ class TimeDistributed(Layer):
         super().__init__(definition)
         self.layer: Layer = definition.child("layer", definition.option("layer"))
 
-    def call(self, inputs: Value, mask: Value | None = None) -> Value:
+    def call(self, inputs: Value, mask: Value | None = None) -> Structure:
         """Return the results of all steps."""
         if not inputs.shape:
             raise self.definition.refusal("its input has no steps")
         if not self.layer.keeps_integers:
             inputs = ops.cast(inputs, "float32")
+        if self.definition.generation < MASKS_NAMED_SINCE:
+            return self._with_inner_masks(inputs, mask)
         wants_mask = "mask" in inspect.signature(self.layer.call).parameters
         if self.layer.lowers_leading_axes and not (wants_mask and mask is not None):
-            y: Value = self.layer.call(inputs)
-            return y
+            return self.layer.call(inputs)
 
         def step(x: Value, *rest: Value) -> tuple[Sequence[Value], Sequence[Value]]:
             given = {"mask": rest[0]} if rest else {}
@@ -52,6 +53,36 @@ class TimeDistributed(Layer):
                 "its layer is stateful, so that each step depends on the one before",
                 "put a recurrent layer around it instead",
             )
+        if len(outputs) != 1:
+            raise self.definition.refusal("its layer has more than one output")
+        return outputs[0]
+
+    def _with_inner_masks(self, inputs: Value, mask: Value | None) -> Masked:
+        """Return the results as in Keras 2, whose steps have masks of their own.
+
+        A mask of the steps inside of steps reaches the layer, and the layer's own
+        mask becomes one; where there is none, a step counts of which anything did.
+        """
+        inside = mask if mask is not None and len(mask.shape) > 1 else None
+
+        def step(x: Value, *rest: Value) -> tuple[Sequence[Value], Sequence[Value]]:
+            made = self._single(Masked(x, rest[0] if rest else None))
+            return [], [made.value, *([] if made.mask is None else [made.mask])]
+
+        if self.layer.lowers_leading_axes and inside is None:
+            result = self._single(Masked(inputs))
+        else:
+            masks = [] if inside is None else [inside]
+            outputs, _ = ops.scan(step, [inputs, *masks], [])
+            result = Masked(outputs[0], outputs[1] if len(outputs) > 1 else None)
+        if result.mask is not None or mask is None:
+            return result
+        counted = mask if inside is None else ops.max(mask, range(1, len(mask.shape)))
+        return Masked(result.value, counted)
+
+    def _single(self, x: Masked) -> Masked:
+        """Return the layer's only output."""
+        outputs = [y for y in leaves(self.layer(x)) if isinstance(y, Masked)]
         if len(outputs) != 1:
             raise self.definition.refusal("its layer has more than one output")
         return outputs[0]
@@ -96,8 +127,11 @@ class Bidirectional(Layer):
         sequences: Structure,
         initial_state: Structure = None,
         mask: Structure = None,
+        constants: Structure = None,
     ) -> Structure:
         """Return the merged outputs, and the states of both if asked for."""
+        if any(leaf is not None for leaf in leaves(constants)):
+            raise self.definition.refusal("is called with constants")
         if isinstance(sequences, list | tuple):  # Keras 2: [x, *states]
             sequences, *rest = sequences
             initial_state = rest or initial_state

@@ -14,6 +14,8 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from keramos.errors import CompileError, quoted
 from keramos.source.file import Tensor
@@ -25,6 +27,7 @@ CONFIG = "config.json"
 METADATA = "metadata.json"
 WEIGHTS = "model.weights.h5"
 NUMPY_WEIGHTS = "model.weights.npz"
+ASSETS, VOCABULARY = "assets/", "vocabulary.txt"
 CHUNK = 1 << 20
 # DEFLATE can't do better than 1032:1, and trained weights hardly shrink at all.
 LARGEST_EXPANSION = 100
@@ -46,10 +49,14 @@ class Archive:
     def names(self) -> frozenset[str]:
         """Return the members' names."""
         if self.path.is_dir():
-            return frozenset(
+            known = [
                 name
                 for name in (CONFIG, METADATA, WEIGHTS, NUMPY_WEIGHTS)
                 if (self.path / name).is_file()
+            ]
+            assets = self.path.glob(f"{ASSETS}**/{VOCABULARY}")
+            return frozenset(
+                [*known, *(each.relative_to(self.path).as_posix() for each in assets)]
             )
         with self._zip() as archive:
             names = archive.namelist()
@@ -66,6 +73,23 @@ class Archive:
     def json(self, name: str) -> dict[str, Any]:
         """Return the JSON object in the member *name*."""
         return parse_object(self._bytes(name), where=self.where, what=name)
+
+    def vocabularies(self) -> Groups:
+        """Return the whole numbers that layers were adapted to, by layers' groups.
+
+        Vocabularies of words are left out.
+        """
+        found = {}
+        for name in sorted(self.names()):
+            if name.startswith(ASSETS) and name.endswith(f"/{VOCABULARY}"):
+                group = name.removeprefix(ASSETS).removesuffix(f"/{VOCABULARY}")
+                numbers = _whole_numbers(self._bytes(name))
+                if numbers is not None:
+                    read = partial(np.asarray, numbers)
+                    found[group] = (
+                        Tensor(VOCABULARY, numbers.shape, numbers.dtype.name, read),
+                    )
+        return found
 
     def opened(
         self, name: str
@@ -251,6 +275,14 @@ def _data_offset(file: IO[bytes], info: zipfile.ZipInfo) -> int:
 
 
 # -- variables ----------------------------------------------------------------------
+
+
+def _whole_numbers(text: bytes) -> NDArray[np.int64] | None:
+    """Return one whole number a line, None where there is something else."""
+    try:
+        return np.array([int(line) for line in text.splitlines()], np.int64)
+    except (ValueError, OverflowError):
+        return None
 
 
 def archive_groups(source: Hdf5Source) -> Groups:

@@ -22,6 +22,8 @@ PLAIN_DTYPES = frozenset(
     {"bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64"}
     | {"uint8", "uint16", "uint32", "uint64", "bfloat16", "string"}
 )
+# What Keras 2 makes of add_loss and add_metric.
+TRAINING = frozenset({"AddLoss", "AddMetric"})
 OPERATION_MODULES = ("keras.src.ops", "keras.ops")
 
 
@@ -36,6 +38,22 @@ def parse_model(config: Mapping[str, Any], *, where: str = "model") -> ModelConf
     if problems or model is None:
         raise CompileError(problems)
     return model
+
+
+def without_losses(model: ModelConfig) -> ModelConfig:
+    """Return what predicts: without ``add_loss``, ``add_metric`` and what they read."""
+    if not any(layer.class_name in TRAINING for layer in model.layers):
+        return model
+    calls = {layer.name: layer.calls for layer in model.layers}
+    needed = {ref.layer for ref in references((model.inputs, model.outputs))}
+    pending = list(needed)
+    while pending:
+        for call in calls[pending.pop()]:
+            found = {ref.layer for ref in references((call.args, call.kwargs))}
+            pending += found - needed
+            needed |= found
+    kept = tuple(layer for layer in model.layers if layer.name in needed)
+    return replace(model, layers=kept)
 
 
 def is_model(class_name: str, config: object) -> bool:

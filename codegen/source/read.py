@@ -16,7 +16,7 @@ from keramos.source.hdf5 import Hdf5Source, is_hdf5
 from keramos.source.json_text import LONGEST_TEXT, parse_object
 from keramos.source.keras_js import BEGINNING, keras_js_model
 from keramos.source.layer_tree import Owner, model_tree
-from keramos.source.model_config import parse_model
+from keramos.source.model_config import parse_model, without_losses
 from keramos.source.numpy_archive import NumpyArchive
 from keramos.source.old_weights import keras1_variables, modernised
 from keramos.source.topology import LayerConfig, ModelConfig
@@ -136,11 +136,19 @@ def _archive(path: Path, other: Path | None) -> tuple[_Architecture, _Weights]:
         return architecture, _weights(other)
     if archive.WEIGHTS in names:
         source = Hdf5Source(path.name, members.opened(archive.WEIGHTS))
-        return architecture, _by_group(archive.archive_groups(source), ())
+        groups = archive.archive_groups(source)
+        return architecture, _by_group(_with(groups, members.vocabularies()), ())
     if archive.NUMPY_WEIGHTS in names:
         arrays = NumpyArchive(path.name, members.opened(archive.NUMPY_WEIGHTS))
-        return architecture, _by_group(arrays.groups(), ())
+        groups = arrays.groups()
+        return architecture, _by_group(_with(groups, members.vocabularies()), ())
     raise CompileError.at(path.name, f"holds no {archive.WEIGHTS}", SAVE_WHOLE)
+
+
+def _with(groups: archive.Groups, vocabularies: archive.Groups) -> archive.Groups:
+    """Return the groups with a vocabulary in each that is empty and has one."""
+    found = {name: item for name, item in vocabularies.items() if not groups.get(name)}
+    return {**groups, **found}
 
 
 def _without_config(path: Path) -> tuple[str, str]:
@@ -283,7 +291,7 @@ def _keras_file(
         format=architecture.form,
         keras_version=version,
         sha256=_digest(dict.fromkeys((*architecture.files, *weights.files))),
-        model=model,
+        model=without_losses(model),
         layer_weights=LayerWeights(where, tree, variables),
     )
 

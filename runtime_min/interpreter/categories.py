@@ -93,11 +93,11 @@ class IntegerLookup(Layer):
         """Read the vocabulary."""
         super().__init__(definition)
         vocabulary = plain(definition.option("vocabulary", None))
+        if vocabulary is None:
+            # What a layer was adapted to lies beside the weights, in .keras files.
+            vocabulary = definition.stored("vocabulary").tolist()
         if not isinstance(vocabulary, list | tuple):
-            raise definition.refusal(
-                "its vocabulary isn't in the configuration",
-                "pass it as vocabulary=[...] instead of adapting the layer",
-            )
+            raise definition.refusal("its vocabulary isn't a list of numbers")
         mode = definition.choice("output_mode", (*MODES, "binary"), "int")
         self.mode = "multi_hot" if mode == "binary" else mode
         self.invert = definition.boolean("invert", default=False)

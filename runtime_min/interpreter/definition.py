@@ -232,6 +232,11 @@ class Definition:
             raise self.refusal(f"the file has no weight for its {name}")
         return np.asarray(tensor.array())
 
+    def skip_weights(self) -> None:
+        """Pass over all weights that haven't been read: they matter to training."""
+        for _ in self._unread_weights()[0]:
+            pass
+
     def weight(self, name: str, shape: Sequence[int | None]) -> Array:
         """Return the next weight, ready to compute with; None leaves an axis open."""
         array = self.stored(name)

@@ -6,6 +6,8 @@ from keramos.runtime_min.interpreter.registry import layer
 
 @layer(
     "ActivityRegularization",
+    "AddLoss",
+    "AddMetric",
     "AlphaDropout",
     "Dropout",
     "GaussianDropout",

@@ -7,7 +7,7 @@ import numpy as np
 from keramos.runtime_min.interpreter.definition import Definition
 from keramos.runtime_min.interpreter.layer import Array, Layer
 from keramos.runtime_min.interpreter.registry import layer
-from keramos.runtime_min.interpreter.resampling import METHODS, resampled
+from keramos.runtime_min.interpreter.resampling import methods_of, resampled
 
 Size = tuple[int, int]
 
@@ -54,7 +54,8 @@ class Resizing(Sized):
     def __init__(self, definition: Definition) -> None:
         """Read how to resample, and what to do about another ratio."""
         super().__init__(definition)
-        self.method = definition.choice("interpolation", METHODS, "bilinear")
+        methods = methods_of(definition.generation)
+        self.method = definition.choice("interpolation", methods, "bilinear")
         self.crop = definition.boolean("crop_to_aspect_ratio", default=False)
         self.pad = definition.boolean("pad_to_aspect_ratio", default=False)
         self.fill_value = definition.number("fill_value", 0.0)

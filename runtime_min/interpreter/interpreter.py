@@ -225,7 +225,7 @@ def _built(
             config = source.parse_model(
                 {"class_name": name, "config": definition.config}
             )
-            return Model(definition, config)
+            return Model(definition, source.without_losses(config))
         if is_operation(definition):
             return Operation(definition)
         if name not in LAYERS:

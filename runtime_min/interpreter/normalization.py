@@ -55,8 +55,7 @@ class BatchNormalization(Layer):
         self.variance = self._vector("moving variance", shape)
         if definition.boolean("renorm", default=False):
             # They steer the training only.
-            definition.stored("renormalization mean")
-            definition.stored("renormalization deviation")
+            definition.skip_weights()
 
     def _vector(self, name: str, shape: tuple[None, ...] | None) -> Array:
         """Return one parameter; several axes are stored with the inputs' rank."""

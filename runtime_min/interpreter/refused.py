@@ -35,7 +35,12 @@ class Foreign(Layer):
         )
 
 
-@layer("ContrastLimitedAdaptiveHistogramEqualization", "FeatureSpace", "Pipeline")
+@layer(
+    "ContrastLimitedAdaptiveHistogramEqualization",
+    "DenseFeatures",
+    "FeatureSpace",
+    "Pipeline",
+)
 class Preparation(Layer):
     """A layer that prepares data outside of models."""
 

@@ -41,13 +41,41 @@ def lanczos(radius: int) -> Callable[[Array], Array]:
     return kernel
 
 
+def gaussian(distance: Array) -> Array:
+    """Return the bell of deviation 1/2, cut off at 3/2."""
+    return np.where(distance < 1.5, np.exp(-2 * distance * distance), 0)
+
+
+def mitchell_cubic(distance: Array) -> Array:
+    """Return the cubic of Mitchell and Netravali 1988 with B = C = 1/3."""
+    near = (7 / 6 * distance - 2) * distance * distance + 8 / 9
+    far = ((2 - 7 / 18 * distance) * distance - 10 / 3) * distance + 16 / 9
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
+
+
 KERNELS: Mapping[str, Callable[[Array], Array]] = {
     "bilinear": triangle,
     "bicubic": keys_cubic,
     "lanczos3": lanczos(3),
     "lanczos5": lanczos(5),
+    "gaussian": gaussian,
+    "mitchellcubic": mitchell_cubic,
 }
-METHODS = ("nearest", *KERNELS)
+METHODS = ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5")
+# Keras 2 takes all that TensorFlow has.
+ALL_METHODS = (*METHODS, "area", "gaussian", "mitchellcubic")
+
+
+def methods_of(generation: int) -> tuple[str, ...]:
+    """Return the names that a generation of Keras has."""
+    return METHODS if generation >= 3 else ALL_METHODS
+
+
+def areas(before: int, after: int) -> Array:
+    """Return the (after, before) matrix of shares: each output is a mean of an area."""
+    edges = np.arange(after + 1) * before / after
+    borders = np.clip(edges[:, None] - np.arange(before), 0, 1)
+    return np.asarray(np.diff(borders, axis=0) * after / before)
 
 
 def weights(before: int, after: int, method: str, *, antialias: bool = False) -> Array:
@@ -83,7 +111,11 @@ def resampled(
             places = np.floor((np.arange(size, dtype=np.float32) + 0.5) * scale)
             x = np.take(x, np.minimum(places.astype(np.intp), before - 1), axis)
         else:
-            matrix = weights(before, size, method, antialias=antialias)
+            matrix = (
+                areas(before, size)
+                if method == "area"
+                else weights(before, size, method, antialias=antialias)
+            )
             rows = np.moveaxis(x, axis, -1) @ matrix.T.astype(x.dtype)
             x = np.moveaxis(rows, -1, axis)
     return x

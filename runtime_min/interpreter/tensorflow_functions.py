@@ -16,6 +16,7 @@ from keramos.runtime_min.interpreter import activations
 from keramos.runtime_min.interpreter.definition import Definition
 from keramos.runtime_min.interpreter.layer import Array
 from keramos.runtime_min.interpreter.operation import Operation, converted
+from keramos.runtime_min.interpreter.operations_reduction import top_k
 from keramos.runtime_min.interpreter.operations_shape import (
     depth_to_space,
     get_item,
@@ -23,7 +24,7 @@ from keramos.runtime_min.interpreter.operations_shape import (
     space_to_depth,
 )
 from keramos.runtime_min.interpreter.registry import layer
-from keramos.runtime_min.interpreter.resampling import METHODS, resampled
+from keramos.runtime_min.interpreter.resampling import ALL_METHODS, resampled
 
 Axis = int | Sequence[int] | None
 Function = Callable[..., Any]
@@ -84,6 +85,16 @@ def _reduction(implementation: Callable[..., Any]) -> Function:
 
 UNARY: Mapping[str, Callable[..., Any]] = {
     "abs": np.abs,
+    "acos": np.arccos,
+    "acosh": np.arccosh,
+    "asin": np.arcsin,
+    "asinh": np.arcsinh,
+    "atan": np.arctan,
+    "atanh": np.arctanh,
+    "cosh": np.cosh,
+    "expm1": np.expm1,
+    "sinh": np.sinh,
+    "tan": np.tan,
     "ceil": np.ceil,
     "cos": np.cos,
     "erf": activations.error_function,
@@ -111,6 +122,8 @@ UNARY: Mapping[str, Callable[..., Any]] = {
 }
 BINARY: Mapping[str, Callable[..., Any]] = {
     "add": np.add,
+    "atan2": np.arctan2,
+    "floor_div": np.floor_divide,
     "divide": np.true_divide,
     "divide_no_nan": lambda x, y: np.where(y == 0, 0, x / np.where(y == 0, 1, y)),
     "equal": np.equal,
@@ -147,7 +160,8 @@ REDUCTIONS: Mapping[str, Callable[..., Any]] = {
 for _name, _implementation in UNARY.items():
     function(_name, f"math.{_name}", f"nn.{_name}")(_unary(_implementation))
 for _name, _implementation in BINARY.items():
-    function(_name, f"math.{_name}", f"__operators__.{_name}")(_binary(_implementation))
+    _spaces = ("", "math.", "__operators__.", "compat.v1.")
+    function(*(f"{_space}{_name}" for _space in _spaces))(_binary(_implementation))
 for _alias, _name in OPERATORS.items():
     function(f"math.{_alias}", f"__operators__.{_alias}")(FUNCTIONS[_name])
 for _name, _implementation in REDUCTIONS.items():
@@ -438,10 +452,155 @@ def reverse(tensor: Array, axis: Any, name: object = None) -> Array:
 
 
 @function("cumsum", "math.cumsum")
-def cumsum(x: Array, axis: int = 0, name: object = None) -> Array:
-    """Return the sums so far."""
+def cumsum(
+    x: Array,
+    axis: int = 0,
+    *,
+    exclusive: bool = False,
+    reverse: bool = False,
+    name: object = None,
+) -> Any:
+    """Return the sums so far, or of what is still to come."""
     del name
-    return np.cumsum(x, axis)
+    y = np.flip(x, axis) if reverse else x
+    total = np.cumsum(y, axis) - (y if exclusive else 0)
+    return np.flip(total, axis) if reverse else total
+
+
+@function("math.top_k", "nn.top_k")
+def top_k_of(
+    input: Array,  # noqa: A002 - TensorFlow's name
+    k: int = 1,
+    sorted: object = True,  # noqa: A002, FBT002 - TensorFlow's name
+    name: object = None,
+) -> list[Array]:
+    """Return the k largest elements of each row with their places."""
+    del sorted, name
+    return top_k(input, k)
+
+
+def _order(values: Array, axis: int, direction: str) -> Array:
+    """Return the places of the elements in order, ties in theirs."""
+    keys = -values if direction == "DESCENDING" else values
+    return np.argsort(keys, axis, kind="stable")
+
+
+@function("sort")
+def sort(
+    values: Array, axis: int = -1, direction: str = "ASCENDING", name: object = None
+) -> Array:
+    """Return the elements in order."""
+    del name
+    return np.take_along_axis(values, _order(values, axis, direction), axis)
+
+
+@function("argsort")
+def argsort(
+    values: Array,
+    axis: int = -1,
+    direction: str = "ASCENDING",
+    stable: object = False,  # noqa: FBT002 - TensorFlow's name
+    name: object = None,
+) -> Array:
+    """Return the places of the elements in order."""
+    del stable, name
+    return _order(values, axis, direction).astype(np.int32)
+
+
+@function("roll")
+def roll(
+    input: Array,  # noqa: A002 - TensorFlow's name
+    shift: Any,
+    axis: Any,
+    name: object = None,
+) -> Array:
+    """x, moved around."""
+    del name
+    return np.roll(input, shift, axis)
+
+
+@function("linalg.band_part")
+def band_part(
+    input: Array,  # noqa: A002 - TensorFlow's name
+    num_lower: int,
+    num_upper: int,
+    name: object = None,
+) -> Array:
+    """X where it is at most so far below or above the diagonal."""
+    del name
+    rows, columns = np.indices(input.shape[-2:])
+    below = (num_lower < 0) | (rows - columns <= num_lower)
+    above = (num_upper < 0) | (columns - rows <= num_upper)
+    return np.where(below & above, input, 0)
+
+
+@function("norm", "compat.v1.norm", "linalg.norm")
+def norm(
+    tensor: Array,
+    ord: Any = "euclidean",  # noqa: A002 - TensorFlow's name
+    axis: Any = None,
+    keepdims: Any = None,
+    name: object = None,
+) -> Any:
+    """Return the length of vectors."""
+    del name
+    kind = None if ord == "euclidean" else ord
+    axes = tuple(axis) if isinstance(axis, list) else axis
+    return np.linalg.norm(tensor, kind, axes, keepdims=bool(keepdims))
+
+
+@function("tensordot")
+def tensordot(a: Array, b: Any, axes: Any, name: object = None) -> Any:
+    """Return products over pairs of axes."""
+    del name
+    return np.tensordot(a, np.asarray(b), axes)
+
+
+@function("slice")
+def slice_of(input_: Array, begin: Any, size: Any, name: object = None) -> Array:
+    """Return a block; -1 takes all that is left."""
+    del name
+    window = tuple(
+        slice(int(start), None if length == -1 else int(start + length))
+        for start, length in zip(np.ravel(begin), np.ravel(size), strict=True)
+    )
+    return input_[window]
+
+
+@function("strided_slice")
+def strided_slice(
+    input_: Array,
+    begin: Any,
+    end: Any,
+    strides: Any = None,
+    begin_mask: int = 0,
+    end_mask: int = 0,
+    ellipsis_mask: int = 0,
+    new_axis_mask: int = 0,
+    shrink_axis_mask: int = 0,
+    var: object = None,
+    name: object = None,
+) -> Any:
+    """Return a slice, each entry of which may be marked as something else."""
+    del var, name
+    starts = np.ravel(begin)
+    steps = np.ones_like(starts) if strides is None else np.ravel(strides)
+    marks = np.array(
+        [begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask]
+    )
+    key: list[Any] = []
+    entries = zip(starts, np.ravel(end), steps, strict=True)
+    for place, (start, stop, step) in enumerate(entries):
+        no_start, no_end, is_rest, is_new, is_single = (marks >> place) & 1
+        whole = slice(
+            None if no_start else int(start), None if no_end else int(stop), int(step)
+        )
+        key.append(
+            Ellipsis
+            if is_rest
+            else None if is_new else int(start) if is_single else whole
+        )
+    return input_[tuple(key)]
 
 
 @function("argmax", "math.argmax")
@@ -503,7 +662,7 @@ def resize(
 ) -> Array:
     """Return the images, resampled to another size."""
     del name
-    if preserve_aspect_ratio or method not in METHODS:
+    if preserve_aspect_ratio or method not in ALL_METHODS:
         raise ValueError(f"tf.image.resize with {method!r} isn't supported")
     height, width = (int(length) for length in np.ravel(size))
     return resampled(images, (1, 2), (height, width), method, antialias=antialias)

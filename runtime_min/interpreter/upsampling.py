@@ -6,7 +6,7 @@ from keramos.runtime_min.interpreter.convolution import rank_of
 from keramos.runtime_min.interpreter.definition import Definition
 from keramos.runtime_min.interpreter.layer import Array, Layer
 from keramos.runtime_min.interpreter.registry import layer
-from keramos.runtime_min.interpreter.resampling import METHODS, resampled
+from keramos.runtime_min.interpreter.resampling import methods_of, resampled
 
 
 @layer("UpSampling1D", "UpSampling2D", "UpSampling3D")
@@ -19,7 +19,7 @@ class UpSampling(Layer):
         rank = rank_of(definition)
         name = "length" if "length" in definition.config else "size"
         self.size = definition.sizes(name, rank, 2)
-        methods = METHODS if rank == 2 else ("nearest",)
+        methods = methods_of(definition.generation) if rank == 2 else ("nearest",)
         self.method = definition.choice("interpolation", methods, "nearest")
         first = 2 if definition.channels_first() else 1
         self.axes = tuple(range(first, first + rank))

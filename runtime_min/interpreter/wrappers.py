@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keramos.runtime_min.interpreter.definition import Definition
-from keramos.runtime_min.interpreter.layer import Array, Layer
+from keramos.runtime_min.interpreter.layer import Array, Layer, Masked, Value
 from keramos.runtime_min.interpreter.recurrent import Recurrent
 from keramos.runtime_min.interpreter.registry import layer
 from keramos.runtime_min.interpreter.structure import (
@@ -61,8 +61,11 @@ class Bidirectional(Layer):
         sequences: Structure,
         initial_state: Structure = None,
         mask: Structure = None,
+        constants: Structure = None,
     ) -> Structure:
         """Return the merged outputs, and the states of both directions if asked for."""
+        if any(leaf is not None for leaf in leaves(constants)):
+            raise self.definition.refusal("is called with constants")
         if isinstance(sequences, list | tuple):
             sequences, *others = sequences
             initial_state = others or initial_state
@@ -134,15 +137,44 @@ class TimeDistributed(Layer):
     def call(self, inputs: Structure, mask: Array | None = None) -> Structure:
         """Return the layer's results, the steps of all samples being one batch.
 
-        The wrapped layer doesn't see the mask: it is one over steps, of which the
-        layer gets only one.
+        The wrapped layer doesn't see a mask over steps, of which it gets only one.
         """
-        del mask
         batch, steps = next(leaves(inputs)).shape[:2]
         flat = map_structure(
             lambda array: array.reshape(batch * steps, *array.shape[2:]), inputs
         )
+        if self.generation < 3:
+            return self._as_keras_2(flat, mask, (batch, steps))
         results = self.layer.run_unmasked(flat)
         return map_structure(
             lambda array: array.reshape(batch, steps, *array.shape[1:]), results
+        )
+
+    def _as_keras_2(
+        self, flat: Structure, mask: Array | None, shape: tuple[int, int]
+    ) -> Masked:
+        """Return the results with the masks that Keras 2 gives them.
+
+        What a mask says inside of steps reaches the layer. The layer's own mask is the
+        result's; if it has none, a step counts in which anything did.
+        """
+        inside = None
+        if mask is not None and mask.ndim > 2:
+            inside = mask.reshape(shape[0] * shape[1], *mask.shape[2:])
+        values = self.layer(map_structure(lambda array: Value(array, inside), flat))
+        results = map_structure(
+            lambda y: y.array.reshape(*shape, *y.array.shape[1:]), values
+        )
+        own = [y.mask for y in leaves(values)]
+        if all(each is None for each in own):
+            outer = mask
+            if mask is not None and mask.ndim > 2:
+                outer = np.asarray(mask.any(tuple(range(2, mask.ndim))))
+            return Masked(results, [outer for _ in own])
+        return Masked(
+            results,
+            [
+                None if each is None else each.reshape(*shape, *each.shape[1:])
+                for each in own
+            ],
         )
