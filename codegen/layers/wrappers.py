@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from keramos import ops
 from keramos.graph import Value
@@ -46,13 +46,7 @@ class TimeDistributed(Layer):
             return [], [y.value if isinstance(y, Masked) else y for y in outputs]
 
         masks = [mask] if wants_mask and mask is not None else []
-        states = dict(self.definition.session.states)
-        outputs, _ = ops.scan(step, [inputs, *masks], [])
-        if states != self.definition.session.states:
-            raise self.definition.refusal(
-                "its layer is stateful, so that each step depends on the one before",
-                "put a recurrent layer around it instead",
-            )
+        outputs = self._scanned(step, [inputs, *masks])
         if len(outputs) != 1:
             raise self.definition.refusal("its layer has more than one output")
         return outputs[0]
@@ -73,12 +67,27 @@ class TimeDistributed(Layer):
             result = self._single(Masked(inputs))
         else:
             masks = [] if inside is None else [inside]
-            outputs, _ = ops.scan(step, [inputs, *masks], [])
+            outputs = self._scanned(step, [inputs, *masks])
             result = Masked(outputs[0], outputs[1] if len(outputs) > 1 else None)
         if result.mask is not None or mask is None:
             return result
         counted = mask if inside is None else ops.max(mask, range(1, len(mask.shape)))
         return Masked(result.value, counted)
+
+    def _scanned(
+        self,
+        step: Callable[..., tuple[Sequence[Value], Sequence[Value]]],
+        sequences: Sequence[Value],
+    ) -> tuple[Value, ...]:
+        """Return what all steps give, each by itself."""
+        states = dict(self.definition.session.states)
+        outputs, _ = ops.scan(step, sequences, [])
+        if states != self.definition.session.states:
+            raise self.definition.refusal(
+                "its layer is stateful, so that each step depends on the one before",
+                "put a recurrent layer around it instead",
+            )
+        return outputs
 
     def _single(self, x: Masked) -> Masked:
         """Return the layer's only output."""
