@@ -1,8 +1,8 @@
 // Reduction over whole axes, which stay as length 1.
 //
-//   y = finish(SCALE * COMBINE over the reduced indexes of x)
+//   y = finish(COMBINE over the reduced indexes of x)
 //
-// COUNT_D, COUNT_H, COUNT_W are the lengths of the reduced axes, 1 for the others. With
+// MEAN divides by their number. COUNT_D, COUNT_H, COUNT_W are the lengths of the reduced axes, 1 for the others. With
 // OVER_CHANNELS the result is in lane 0.
 
 vec4 inside(vec4 x, int b) {
@@ -30,6 +30,9 @@ vec4 value(int n, int d, int h, int w, int b) {
     float left = COMBINE(total.x, total.y);
     float right = COMBINE(total.z, total.w);
     total = vec4(COMBINE(left, right), 0.0, 0.0, 0.0);
+    float count = float(COUNT_D * COUNT_H * COUNT_W * IN_C);
+#else
+    float count = float(COUNT_D * COUNT_H * COUNT_W);
 #endif
-    return total * SCALE;
+    return MEAN ? total / count : total;
 }

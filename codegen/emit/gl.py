@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keramos.emit.glsl import fragment, title
+from keramos.emit.glsl import Program, program, title
 from keramos.graph import Graph, Storage, Value
 from keramos.plan.factor_scales import scale_name
 from keramos.plan.gl import GlPlan, Loop, Stage, Tensor, plan
@@ -108,16 +108,16 @@ def files(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[str, byte
     ``shaders/plan.json`` has the lowest limits, and names the files of the others.
     *names* are the names in the weights file of the plans' constants.
     """
-    texts = [{stage: fragment(stage) for stage in gl.stages} for gl in plans]
+    written = [{stage: program(stage) for stage in gl.stages} for gl in plans]
     users: dict[str, list[Stage]] = {}
-    for stages in texts:
-        for stage, text in stages.items():
-            users.setdefault(text, []).append(stage)
+    for stages in written:
+        for stage, each in stages.items():
+            users.setdefault(each.text, []).append(stage)
     labels = unique(stages[0].name for stages in users.values())
     programs = dict(zip(users, labels, strict=True))
     higher = [f"plan_{gl.limits.texture_size}.json" for gl in plans[1:]]
     result = {"_gl.py": vendored.source("gl.py").encode()}
-    for gl, stages, name in zip(plans, texts, ["plan.json", *higher], strict=True):
+    for gl, stages, name in zip(plans, written, ["plan.json", *higher], strict=True):
         document = _document(gl, names, stages, programs)
         if name == "plan.json":
             document["higher"] = higher[::-1]
@@ -144,14 +144,17 @@ def _json(document: Mapping[str, Any]) -> str:
 def _document(
     gl: GlPlan,
     names: Mapping[Value, str],
-    texts: Mapping[Stage, str],
+    written: Mapping[Stage, Program],
     programs: Mapping[str, str],
 ) -> dict[str, Any]:
-    users = {text: stage for stage, text in texts.items()}
-    order = list(dict.fromkeys(texts.values()))
+    users = {each.text: stage for stage, each in written.items()}
+    order = list(dict.fromkeys(each.text for each in written.values()))
     numbers = {text: number for number, text in enumerate(order)}
     uniform = [stage for stage in gl.stages if stage.uniform is not None]
-    entries = {stage: _stage(gl, stage, numbers[text]) for stage, text in texts.items()}
+    entries = {
+        stage: _stage(gl, stage, numbers[each.text], each.sizes)
+        for stage, each in written.items()
+    }
     for number, stage in enumerate(uniform):
         entries[stage]["buffer"] = number
     return {
@@ -196,10 +199,13 @@ def _document(
     }
 
 
-def _stage(gl: GlPlan, stage: Stage, program: int) -> dict[str, Any]:
+def _stage(
+    gl: GlPlan, stage: Stage, number: int, sizes: tuple[int, ...]
+) -> dict[str, Any]:
     entry = {
         "name": stage.name,
-        "program": program,
+        "program": number,
+        "sizes": list(sizes),
         "textures": [gl.texture(tensor) for tensor in stage.operands],
         "draws": [list(draw) for draw in stage.draws()],
         **_port(gl, stage.output),

@@ -7,7 +7,9 @@ left to the executors.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from keramos import shaders
 from keramos.emit.weights import MIDDLE
@@ -17,8 +19,12 @@ from keramos.plan.layout import (
     AXIS_NAMES,
     CANONICAL_RANK,
     LANES,
+    PLACES,
+    B,
     Digit,
     Layout,
+    Place,
+    W,
     blocks,
     canonical,
 )
@@ -81,25 +87,67 @@ LIBRARY = (
 PARAMETERS = "int n, int d, int h, int w, int b"
 
 
-def fragment(stage: Stage) -> str:
-    """Return the fragment shader of *stage*, less version line and comment."""
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A fragment shader, less version line and comment, and the sizes it is given.
+
+    Shapes and places of tensors aren't in the *text*, so that stages which differ in
+    nothing else share one program: *sizes* are the elements of its uniform array.
+    """
+
+    text: str
+    sizes: tuple[int, ...]
+
+
+class _Sizes:
+    """Collects the numbers that a stage gives to its program."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.values: dict[str, int] = {}
+
+    def __call__(self, name: str, value: int) -> str:
+        """Note that *name* is *value*; return the name."""
+        self.values[name] = value
+        return name
+
+
+def program(stage: Stage) -> Program:
+    """Return the fragment program of *stage*."""
+    sizes = _Sizes()
     body = [_value(stage)] if stage.family in GENERATED else []
     if stage.family not in GENERATED:
         body.append(shaders.source(stage.family))
     if stage.family not in OWN_MAIN:
         body.append(shaders.source("lib/each"))
+    accessors = [_accessor(k, x, sizes) for k, x in enumerate(stage.operands)]
     prelude = [
-        _constants(stage),
+        _constants(stage, sizes),
         _uniforms(stage),
-        *(_accessor(index, tensor) for index, tensor in enumerate(stage.operands)),
-        _locate(stage.output.layout, shifted=bool(stage.origins)),
-        _finish(stage),
-        _first_block(stage),
+        *accessors,
+        _locate(stage.output.layout, sizes, shifted=bool(stage.origins)),
+        _finish(stage, sizes),
+        _first_block(stage, sizes),
     ]
     text = "\n".join([*prelude, *body])
+    used = {word: sizes.values[word] for word in _words(text) if word in sizes.values}
     library = [shaders.source(f"lib/{name}") for name in LIBRARY if f"{name}(" in text]
     precision = PRECISION + (BYTES if any(map(_is_coded, stage.operands)) else "")
-    return precision + "\n" + "\n".join([*library, text])
+    whole = precision + "\n" + "\n".join([_declaration(used), *library, text])
+    return Program(whole, tuple(used.values()))
+
+
+def _words(text: str) -> list[str]:
+    """Return the names in *text*, each once, in order."""
+    return list(dict.fromkeys(re.findall(r"\b[A-Z]\w*\b", text)))
+
+
+def _declaration(names: Mapping[str, int]) -> str:
+    """Return the uniform array that holds the numbers called *names*."""
+    if not names:
+        return ""
+    lines = [f"#define {name} sizes[{index}]\n" for index, name in enumerate(names)]
+    return f"uniform int sizes[{len(names)}];\n" + "".join(lines)
 
 
 def _is_coded(tensor: Tensor) -> bool:
@@ -123,8 +171,19 @@ def _shape_text(shape: Shape) -> str:
 # --- the prelude ---------------------------------------------------------------------
 
 
-def _integers(values: Mapping[str, int]) -> str:
-    lines = [f"const int {name} = {value};\n" for name, value in values.items()]
+# What varies between stages of one kind. Windows are in the text, and axes of length 1:
+# without loops over them programs are faster.
+SIZES = ("IN", "OUT", "COUNT", "DEPTH", "FILTERS", "CHUNK")
+
+
+def _integers(values: Mapping[str, int], sizes: _Sizes) -> str:
+    """Return the declarations of what is in the text, and note the sizes."""
+    lines = []
+    for name, value in values.items():
+        if name.split("_")[0] in SIZES and value > 1:
+            sizes(name, value)
+        else:
+            lines.append(f"const int {name} = {value};\n")
     return "".join(lines)
 
 
@@ -134,31 +193,31 @@ def _triples(prefix: str, values: Sequence[int], missing: int) -> dict[str, int]
     return {f"{prefix}_{axis}": v for axis, v in zip("DHW", whole, strict=True)}
 
 
-def _constants(stage: Stage) -> str:
+def _constants(stage: Stage, sizes: _Sizes) -> str:
     primitive = stage.node.primitive
     d, h, w, c = canonical(stage.operands[0].shape)
-    sizes = {"IN_D": d, "IN_H": h, "IN_W": w, "IN_BLOCKS": blocks(c)}
+    numbers = {"IN_D": d, "IN_H": h, "IN_W": w, "IN_BLOCKS": blocks(c)}
     match primitive:
         case Conv():
-            return _convolution(stage, primitive, sizes)
+            return _integers(_convolution(stage, primitive, numbers), sizes)
         case Window():
-            return _pooling(stage, primitive, sizes)
+            return _pooling(stage, primitive, numbers, sizes)
         case Contract():
             across = int(primitive.b_contract == (2,))
-            sizes["DEPTH"] = c
-            return _integers(sizes) + f"#define ACROSS {across}\n"
+            numbers["DEPTH"] = c
+            return _integers(numbers, sizes) + f"#define ACROSS {across}\n"
         case Reduce():
-            return _reduction(stage, primitive.kind, primitive.axes, sizes)
+            return _reduction(stage, primitive.kind, primitive.axes, numbers, sizes)
         case Softmax():
-            text = _reduction(stage, "sum", (primitive.axis,), sizes)
+            text = _reduction(stage, "sum", (primitive.axis,), numbers, sizes)
             return text + f"const bool LOGARITHM = {str(primitive.log).lower()};\n"
         case Resize():
-            return _interpolation(stage, primitive, sizes)
+            return _interpolation(stage, primitive, numbers, sizes)
         case _:
             return ""
 
 
-def _convolution(stage: Stage, conv: Conv, sizes: dict[str, int]) -> str:
+def _convolution(stage: Stage, conv: Conv, numbers: dict[str, int]) -> dict[str, int]:
     x, kernel = stage.node.inputs[0].shape, stage.node.inputs[1].shape
     window = [k or 0 for k in kernel[:-2]]
     depth, filters = kernel[-2] or 0, kernel[-1] or 0
@@ -176,19 +235,19 @@ def _convolution(stage: Stage, conv: Conv, sizes: dict[str, int]) -> str:
         )
         for a, (pad, s) in enumerate(zip(conv.padding, conv.strides, strict=True))
     ]
-    sizes |= _triples("KERNEL", window, 1) | _triples("STRIDE", conv.strides, 1)
-    sizes |= _triples("PAD", low, 0) | _triples("DILATION", conv.dilation, 1)
-    sizes |= _triples("UP", conv.input_dilation, 1)
+    numbers |= _triples("KERNEL", window, 1) | _triples("STRIDE", conv.strides, 1)
+    numbers |= _triples("PAD", low, 0) | _triples("DILATION", conv.dilation, 1)
+    numbers |= _triples("UP", conv.input_dilation, 1)
     if stage.family in BY_GROUP:
-        sizes["IN_BLOCKS"] = -(-depth // LANES)
+        numbers["IN_BLOCKS"] = -(-depth // LANES)
     if stage.uniform is not None:
-        sizes["CHUNK_BLOCKS"] = stage.uniform.chunk_blocks
+        numbers["CHUNK_BLOCKS"] = stage.uniform.chunk_blocks
     if stage.family == "grouped":
-        sizes |= {"DEPTH": depth, "FILTERS": filters // conv.groups}
-    return _integers(sizes)
+        numbers |= {"DEPTH": depth, "FILTERS": filters // conv.groups}
+    return numbers
 
 
-def _pooling(stage: Stage, pool: Window, sizes: dict[str, int]) -> str:
+def _pooling(stage: Stage, pool: Window, numbers: dict[str, int], sizes: _Sizes) -> str:
     x = stage.node.inputs[0].shape
     low = [
         same_padding(x[a] or 0, size, stride)[0] if pad == "same" else pad[0]
@@ -196,11 +255,11 @@ def _pooling(stage: Stage, pool: Window, sizes: dict[str, int]) -> str:
             zip(pool.size, pool.strides, pool.padding, strict=True)
         )
     ]
-    sizes |= _triples("KERNEL", pool.size, 1) | _triples("STRIDE", pool.strides, 1)
-    sizes |= _triples("PAD", low, 0)
+    numbers |= _triples("KERNEL", pool.size, 1) | _triples("STRIDE", pool.strides, 1)
+    numbers |= _triples("PAD", low, 0)
     largest = pool.kind == "max"
     return (
-        _integers(sizes)
+        _integers(numbers, sizes)
         + f"const float START = {'-3.4028234e38' if largest else '0.0'};\n"
         + f"const bool MEAN = {str(pool.kind == 'mean').lower()};\n"
         + f"#define COMBINE(a, b) {'max(a, b)' if largest else '(a + b)'}\n"
@@ -218,7 +277,11 @@ _COMBINE = {
 
 
 def _reduction(
-    stage: Stage, kind: str, axes: tuple[int, ...], sizes: dict[str, int]
+    stage: Stage,
+    kind: str,
+    axes: tuple[int, ...],
+    numbers: dict[str, int],
+    sizes: _Sizes,
 ) -> str:
     shape = stage.node.inputs[0].shape
     last = len(shape) - 1
@@ -226,14 +289,12 @@ def _reduction(
     merged = {max(4 - (len(shape) - axis), 0) for axis in axes}
     extents = dict(zip(range(3), canonical(shape)[:3], strict=True))
     counts = [extents[place] if place in merged else 1 for place in range(3)]
-    sizes |= _triples("COUNT", counts, 1)
-    sizes["IN_C"] = canonical(shape)[3]
-    total = math.prod(shape[axis] or 0 for axis in axes)
-    scale = 1 / total if kind == "mean" else 1.0
+    numbers |= _triples("COUNT", counts, 1)
+    numbers["IN_C"] = canonical(shape)[3]
     return (
-        _integers(sizes)
+        _integers(numbers, sizes)
         + f"const float START = {glsl_float(_START[kind])};\n"
-        + f"const float SCALE = {glsl_float(scale)};\n"
+        + f"const bool MEAN = {str(kind == 'mean').lower()};\n"
         + f"#define OVER_CHANNELS {int(last in axes)}\n"
         + f"#define COMBINE(a, b) {_COMBINE[kind]}\n"
     )
@@ -242,7 +303,9 @@ def _reduction(
 _CURVES = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
 
 
-def _interpolation(stage: Stage, resize: Resize, sizes: dict[str, int]) -> str:
+def _interpolation(
+    stage: Stage, resize: Resize, numbers: dict[str, int], sizes: _Sizes
+) -> str:
     before = canonical(stage.node.inputs[0].shape)[:3]
     after = canonical(stage.node.specs[0].shape)[:3]
     curve = _CURVES[resize.method]
@@ -255,12 +318,12 @@ def _interpolation(stage: Stage, resize: Resize, sizes: dict[str, int]) -> str:
         0 if old == new else math.ceil(radius * scale)
         for old, new, scale in zip(before, after, widen, strict=True)
     ]
-    sizes |= _triples("OUT", after, 1) | _triples("REACH", reach, 0)
+    numbers |= _triples("OUT", after, 1) | _triples("REACH", reach, 0)
     floats = "".join(
         f"const float WIDEN_{axis} = {glsl_float(scale)};\n"
         for axis, scale in zip("DHW", widen, strict=True)
     )
-    return _integers(sizes) + floats + f"#define CURVE {curve}\n"
+    return _integers(numbers, sizes) + floats + f"#define CURVE {curve}\n"
 
 
 def _uniforms(stage: Stage) -> str:
@@ -378,49 +441,94 @@ def _overlapping(stage: Stage) -> str:
     return "\n".join(lines) + "\n"
 
 
-def coordinate(layout: Layout, place: str, names: Sequence[str]) -> str:
+def _coordinate(
+    layout: Layout, place: Place, names: Sequence[str], label: str, sizes: _Sizes
+) -> str:
     """Return the texel's x, y or layer in terms of the indexes *names*."""
     terms = []
-    for digit in layout.digits:
-        if digit.place == place and digit.radix > 1:
-            text = _digit(digit, layout.extents[digit.axis], names[digit.axis])
-            terms.append(text if digit.weight == 1 else f"{text} * {digit.weight}")
+    for digit, name in _labelled(layout, label):
+        if digit.place == place:
+            text = _digit(digit, layout.extents[digit.axis], names, name, sizes)
+            weight = _weight(digit, name, sizes)
+            terms.append(text if weight == "1" else f"{text} * {weight}")
     return " + ".join(terms) or "0"
 
 
-def _digit(digit: Digit, extent: int, name: str) -> str:
-    text = _quotient(name, digit.divisor)
+def _labelled(layout: Layout, label: str) -> Iterator[tuple[Digit, str]]:
+    """Yield the digits that aren't always 0, and what to call their numbers."""
+    count: dict[str, int] = {}
+    for digit in layout.digits:
+        if digit.radix > 1:
+            name = f"{label}_{AXIS_NAMES[digit.axis]}_{digit.place}".upper()
+            count[name] = count.get(name, 0) + 1
+            yield digit, name if count[name] == 1 else f"{name}{count[name]}"
+
+
+def _digit(
+    digit: Digit, extent: int, names: Sequence[str], label: str, sizes: _Sizes
+) -> str:
+    text = _quotient(names[digit.axis], _divisor(digit, label, sizes))
     if digit.divisor * digit.radix < extent:
-        return f"({_remainder(text, digit.radix)})"
+        return f"({_remainder(text, _radix(digit, label, sizes))})"
     return text if digit.divisor == 1 else f"({text})"
 
 
-def _quotient(text: str, divisor: int) -> str:
+# The numbers of neighbours and blocks that a fragment computes are in the text.
+FEW = 8
+
+
+def _is_near(digit: Digit) -> bool:
+    """Return whether *digit* tells the results of one fragment apart."""
+    near = digit.axis in (W, B) and digit.divisor == 1
+    return near and digit.place == "layer" and digit.radix <= FEW
+
+
+def _radix(digit: Digit, label: str, sizes: _Sizes) -> str:
+    if _is_near(digit):
+        return str(digit.radix)
+    return sizes(f"{label}_RADIX", digit.radix)
+
+
+def _divisor(digit: Digit, label: str, sizes: _Sizes) -> str:
+    if digit.divisor == 1 or (digit.axis in (W, B) and digit.divisor <= FEW):
+        return str(digit.divisor)
+    return sizes(f"{label}_DIVISOR", digit.divisor)
+
+
+def _weight(digit: Digit, label: str, sizes: _Sizes) -> str:
+    if digit.weight == 1 or (_is_near(digit) and digit.weight <= FEW):
+        return str(digit.weight)
+    return sizes(f"{label}_WEIGHT", digit.weight)
+
+
+def _quotient(text: str, divisor: str) -> str:
     """Return a non-negative integer divided; by a shift where that does it."""
-    if divisor == 1:
+    if divisor == "1":
         return text
-    if divisor & (divisor - 1) == 0:
-        return f"({text} >> {divisor.bit_length() - 1})"
+    if divisor.isdecimal() and (exact := int(divisor)) & (exact - 1) == 0:
+        return f"({text} >> {exact.bit_length() - 1})"
     return f"{text} / {divisor}"
 
 
-def _remainder(text: str, divisor: int) -> str:
+def _remainder(text: str, divisor: str) -> str:
     """Return what is left of a non-negative integer; by a mask where that does it."""
-    if divisor & (divisor - 1) == 0:
-        return f"({text} & {divisor - 1})"
+    if divisor.isdecimal() and (exact := int(divisor)) & (exact - 1) == 0:
+        return f"({text} & {exact - 1})"
     return f"{text} % {divisor}"
 
 
-def _accessor(index: int, tensor: Tensor) -> str:
-    names = list(AXIS_NAMES)
+def _accessor(index: int, tensor: Tensor, sizes: _Sizes) -> str:
+    names, label = list(AXIS_NAMES), f"AT{index}"
     for axis, offset in enumerate(tensor.offset):
         if offset:
-            names[axis] = f"({names[axis]} + {offset})"
+            number = sizes(f"{label}_{names[axis].upper()}_OFFSET", offset)
+            names[axis] = f"({names[axis]} + {number})"
     if tensor.moment is not None:
-        moment = "moment" if tensor.pace == 1 else f"moment * {tensor.pace}"
+        pace = sizes(f"{label}_PACE", tensor.pace)
+        moment = "moment" if tensor.pace == 1 else f"moment * {pace}"
         names[tensor.moment] = f"({names[tensor.moment]} + {moment})"
     x, y, layer = (
-        coordinate(tensor.layout, place, names) for place in ("x", "y", "layer")
+        _coordinate(tensor.layout, place, names, label, sizes) for place in PLACES
     )
     fetch = f"texelFetch(t{index}, ivec3({x}, {y}, {layer}), 0)"
     if _is_coded(tensor):
@@ -428,19 +536,16 @@ def _accessor(index: int, tensor: Tensor) -> str:
     return f"vec4 at{index}({PARAMETERS}) {{\n    return {fetch};\n}}\n"
 
 
-def _locate(layout: Layout, *, shifted: bool) -> str:
+def _locate(layout: Layout, sizes: _Sizes, *, shifted: bool) -> str:
     """Return the inverse map: from the fragment to the indexes of its first block."""
     parts: dict[int, list[str]] = {axis: [] for axis in range(5)}
     position = {"x": "p.x", "y": "p.y", "layer": "first"}
-    for digit in layout.digits:
-        if digit.radix == 1:
-            continue
-        text = position[digit.place]
-        text = _quotient(text, digit.weight)
+    for digit, name in _labelled(layout, "TO"):
+        text = _quotient(position[digit.place], _weight(digit, name, sizes))
         if digit.weight * digit.radix < layout.size(digit.place):
-            text = _remainder(text, digit.radix)
-        scaled = f"{text} * {digit.divisor}" if digit.divisor > 1 else text
-        parts[digit.axis].append(scaled)
+            text = _remainder(text, _radix(digit, name, sizes))
+        divisor = _divisor(digit, name, sizes)
+        parts[digit.axis].append(text if divisor == "1" else f"{text} * {divisor}")
     lines = [
         f"    {name} = {' + '.join(parts[axis]) or '0'};"
         for axis, name in enumerate(AXIS_NAMES)
@@ -456,7 +561,7 @@ def _locate(layout: Layout, *, shifted: bool) -> str:
     )
 
 
-def _first_block(stage: Stage) -> str:
+def _first_block(stage: Stage, sizes: _Sizes) -> str:
     primitive = stage.node.primitive
     if stage.family not in BY_GROUP or not isinstance(primitive, Conv):
         return ""
@@ -464,14 +569,15 @@ def _first_block(stage: Stage) -> str:
     if primitive.groups > 1:
         depth = stage.node.inputs[1].shape[-2] or 0
         per_group = stage.output.layout.channels // primitive.groups // LANES
-        text = f"b / {per_group} * {depth // LANES}"
+        group = sizes("GROUP_BLOCKS", per_group)
+        text = f"b / {group} * {sizes('GROUP_DEPTH', depth // LANES)}"
     return (
         "// The first block of the input channels that output block b reads.\n"
         f"int first_block(int b) {{ return {text}; }}\n"
     )
 
 
-def _finish(stage: Stage) -> str:
+def _finish(stage: Stage, sizes: _Sizes) -> str:
     """Return the epilogue, and the rule that lanes beyond the channels are zero."""
     node = stage.node
     lines = []
@@ -492,7 +598,8 @@ def _finish(stage: Stage) -> str:
         if channels < LANES:
             lines.append(f"    return vec4({kept});")
         else:
-            lines.append(f"    return b < {channels // LANES} ? r : vec4({kept});")
+            whole = sizes("WHOLE_BLOCKS", channels // LANES)
+            lines.append(f"    return b < {whole} ? r : vec4({kept});")
     else:
         lines.append("    return r;")
     return "\n".join([f"vec4 finish(vec4 r, {PARAMETERS}) {{", *lines, "}\n"])

@@ -12,7 +12,7 @@ from hypothesis import given
 from strategies_graphs import graphs, inputs_for
 
 from keramos.emit.gl import emit_gl
-from keramos.emit.glsl import fragment
+from keramos.emit.glsl import program
 from keramos.expr import operand
 from keramos.graph import Graph, Value, apply
 from keramos.plan.gl import plan
@@ -68,9 +68,9 @@ def test_programs_compile_with_the_header_of_webgl(graph: Graph) -> None:
     vertex = "#version 300 es\nvoid main() { gl_Position = vec4(0.0); }\n"
 
     for stage in gl.stages:
-        text = "#version 300 es\n" + fragment(stage)
-        program = context().program(vertex_shader=vertex, fragment_shader=text)
-        program.release()
+        text = "#version 300 es\n" + program(stage).text
+        compiled = context().program(vertex_shader=vertex, fragment_shader=text)
+        compiled.release()
 
 
 @given(graph=graphs(free=False))

@@ -16,7 +16,7 @@ from small_graphs import value
 from strategies_graphs import graphs, inputs_for
 
 from keramos.emit.gl import emit_gl
-from keramos.emit.glsl import fragment
+from keramos.emit.glsl import program
 from keramos.emit.weights import weights
 from keramos.graph import Graph, Storage, apply, literal
 from keramos.passes.round_weights import round_weights
@@ -152,6 +152,6 @@ def test_programs_compile_with_the_header_of_webgl(
     vertex = "#version 300 es\nvoid main() { gl_Position = vec4(0.0); }\n"
 
     for stage in plan(rounded, batch=1, limits=Limits(), where="model").stages:
-        text = "#version 300 es\n" + fragment(stage)
-        program = context().program(vertex_shader=vertex, fragment_shader=text)
-        program.release()
+        text = "#version 300 es\n" + program(stage).text
+        compiled = context().program(vertex_shader=vertex, fragment_shader=text)
+        compiled.release()
