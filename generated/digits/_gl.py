@@ -46,6 +46,7 @@ FORMATS: Mapping[str, tuple[str, type[np.generic]]] = {
 LANES = 4
 # The byte that stands for zero.
 MIDDLE = 128
+UNIFORMS = ("first", "moment", "origin", "sizes")
 NEEDED = (
     "GL_MAX_TEXTURE_SIZE",
     "GL_MAX_ARRAY_TEXTURE_LAYERS",
@@ -131,7 +132,8 @@ class Draw:
 
     *blocks* are buffers, offsets and sizes in bytes for uniform blocks 0, 1, ...
     *uniforms* are locations and values of integers, *origin* is the location of where
-    the first texel lies, which is the viewport's corner.
+    the first texel lies, which is the viewport's corner. *sizes* are a location, a
+    number of integers, and the integers.
     """
 
     program: int
@@ -141,6 +143,7 @@ class Draw:
     blocks: tuple[tuple[int, int, int], ...]
     uniforms: tuple[tuple[int, int], ...]
     origin: int
+    sizes: tuple[int, int, ctypes.Array[ctypes.c_int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,7 @@ class _Functions:
         )
         self.gen_framebuffers = function("glGenFramebuffers", sint, names)
         self.uniform1i = function("glUniform1i", sint, sint)
+        self.uniform1iv = function("glUniform1iv", sint, sint, ctypes.POINTER(sint))
         self.uniform2i = function("glUniform2i", sint, sint, sint)
         self.use_program = function("glUseProgram", uint)
         self.viewport = function("glViewport", sint, sint, sint, sint)
@@ -305,8 +309,10 @@ class Executor:
         program = self._programs[entry["program"]]
         locations = [
             uniform.location if isinstance(uniform, moderngl.Uniform) else -1
-            for uniform in map(program.get, ("first", "moment", "origin"), [None] * 3)
+            for uniform in map(program.get, UNIFORMS, [None] * len(UNIFORMS))
         ]
+        count = len(entry["sizes"])
+        sizes = (locations[3], count, (ctypes.c_int * count)(*entry["sizes"]))
         x, y, layer = entry["origins"][moment] if "origins" in entry else (0, 0, 0)
         _, height, width, _ = entry["size"]
         target = swap.get(entry["texture"], entry["texture"])
@@ -332,6 +338,7 @@ class Executor:
                     if location >= 0
                 ),
                 origin=locations[2],
+                sizes=sizes,
             )
             for k, (first, count) in enumerate(entry["draws"])
         )
@@ -386,6 +393,8 @@ class Executor:
                 gl.bind_buffer_range(UNIFORM_BUFFER, slot, buffer, offset, size)
             for location, value in draw.uniforms:
                 gl.uniform1i(location, value)
+            if draw.sizes[1]:
+                gl.uniform1iv(*draw.sizes)
             if draw.origin >= 0:
                 gl.uniform2i(draw.origin, draw.viewport[0], draw.viewport[1])
             gl.viewport(*draw.viewport)

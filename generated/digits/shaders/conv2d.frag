@@ -3,6 +3,12 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 
+uniform int sizes[4];
+#define TO_H_Y_WEIGHT sizes[0]
+#define TO_W_Y_RADIX sizes[1]
+#define IN_W sizes[2]
+#define IN_H sizes[3]
+
 // Where tap u of the window of output i lies in x; -1 for padding and for the zeros
 // between elements that a transposed convolution reads.
 int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
@@ -13,8 +19,6 @@ int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
 }
 
 const int IN_D = 1;
-const int IN_H = 28;
-const int IN_W = 28;
 const int IN_BLOCKS = 1;
 const int KERNEL_D = 1;
 const int KERNEL_H = 3;
@@ -61,8 +65,8 @@ void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
     n = 0;
     d = 0;
-    h = p.y / 13;
-    w = p.y % 13 * 2 + first;
+    h = p.y / TO_H_Y_WEIGHT;
+    w = p.y % TO_W_Y_RADIX * 2 + first;
     b = p.x;
 }
 

@@ -3,6 +3,14 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 
+uniform int sizes[6];
+#define AT0_H_Y_WEIGHT sizes[0]
+#define TO_H_Y_WEIGHT sizes[1]
+#define TO_W_Y_RADIX sizes[2]
+#define IN_W sizes[3]
+#define IN_H sizes[4]
+#define IN_BLOCKS sizes[5]
+
 // Where tap u of the window of output i lies in x; -1 for padding and for the zeros
 // between elements that a transposed convolution reads.
 int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
@@ -13,9 +21,6 @@ int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
 }
 
 const int IN_D = 1;
-const int IN_H = 26;
-const int IN_W = 26;
-const int IN_BLOCKS = 4;
 const int KERNEL_D = 1;
 const int KERNEL_H = 3;
 const int KERNEL_W = 3;
@@ -46,7 +51,7 @@ layout(location = 1) out vec4 o1;
 #define CELLS_20(F) F(x2, r00) F(x3, r10)
 
 vec4 at0(int n, int d, int h, int w, int b) {
-    return texelFetch(t0, ivec3(b, h * 13 + ((w >> 1)), ((w & 1))), 0);
+    return texelFetch(t0, ivec3(b, h * AT0_H_Y_WEIGHT + ((w >> 1)), ((w & 1))), 0);
 }
 
 vec4 at1(int n, int d, int h, int w, int b) {
@@ -61,8 +66,8 @@ void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
     n = 0;
     d = 0;
-    h = p.y / 12;
-    w = p.y % 12 * 2 + first;
+    h = p.y / TO_H_Y_WEIGHT;
+    w = p.y % TO_W_Y_RADIX * 2 + first;
     b = p.x;
 }
 

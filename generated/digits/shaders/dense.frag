@@ -3,6 +3,13 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 
+uniform int sizes[5];
+#define AT0_B_X_RADIX sizes[0]
+#define AT0_B_Y_DIVISOR sizes[1]
+#define AT0_B_Y_WEIGHT sizes[2]
+#define AT0_B_Y2_RADIX sizes[3]
+#define IN_BLOCKS sizes[4]
+
 // Where tap u of the window of output i lies in x; -1 for padding and for the zeros
 // between elements that a transposed convolution reads.
 int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
@@ -15,7 +22,6 @@ int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
 const int IN_D = 1;
 const int IN_H = 1;
 const int IN_W = 1;
-const int IN_BLOCKS = 576;
 const int KERNEL_D = 1;
 const int KERNEL_H = 1;
 const int KERNEL_W = 1;
@@ -40,7 +46,7 @@ layout(location = 0) out vec4 o0;
 #define EACH_BLOCK(F) F(0, r0, o0)
 
 vec4 at0(int n, int d, int h, int w, int b) {
-    return texelFetch(t0, ivec3(((b & 3)), (b / 48) * 12 + ((b >> 2) % 12), 0), 0);
+    return texelFetch(t0, ivec3((b % AT0_B_X_RADIX), (b / AT0_B_Y_DIVISOR) * AT0_B_Y_WEIGHT + ((b >> 2) % AT0_B_Y2_RADIX), 0), 0);
 }
 
 vec4 at1(int n, int d, int h, int w, int b) {

@@ -3,6 +3,10 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 
+uniform int sizes[2];
+#define WHOLE_BLOCKS sizes[0]
+#define IN_BLOCKS sizes[1]
+
 // Where tap u of the window of output i lies in x; -1 for padding and for the zeros
 // between elements that a transposed convolution reads.
 int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
@@ -15,7 +19,6 @@ int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
 const int IN_D = 1;
 const int IN_H = 1;
 const int IN_W = 1;
-const int IN_BLOCKS = 16;
 const int KERNEL_D = 1;
 const int KERNEL_H = 1;
 const int KERNEL_W = 1;
@@ -63,7 +66,7 @@ void locate(out int n, out int d, out int h, out int w, out int b) {
 vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
     vec4 e0 = at2(0, 0, 0, 0, b);
     r = (r + e0);
-    return b < 2 ? r : vec4(r.x, r.y, 0.0, 0.0);
+    return b < WHOLE_BLOCKS ? r : vec4(r.x, r.y, 0.0, 0.0);
 }
 
 // The first block of the input channels that output block b reads.

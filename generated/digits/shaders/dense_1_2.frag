@@ -3,16 +3,19 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 
+uniform int sizes[3];
+#define WHOLE_BLOCKS sizes[0]
+#define IN_C sizes[1]
+#define IN_BLOCKS sizes[2]
+
 const int IN_D = 1;
 const int IN_H = 1;
 const int IN_W = 1;
-const int IN_BLOCKS = 3;
 const int COUNT_D = 1;
 const int COUNT_H = 1;
 const int COUNT_W = 1;
-const int IN_C = 10;
 const float START = 0.0;
-const float SCALE = 1.0;
+const bool MEAN = false;
 #define OVER_CHANNELS 1
 #define COMBINE(a, b) (a + b)
 const bool LOGARITHM = false;
@@ -36,7 +39,7 @@ void locate(out int n, out int d, out int h, out int w, out int b) {
 }
 
 vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
-    return b < 2 ? r : vec4(r.x, r.y, 0.0, 0.0);
+    return b < WHOLE_BLOCKS ? r : vec4(r.x, r.y, 0.0, 0.0);
 }
 
 

@@ -3,6 +3,13 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 
+uniform int sizes[5];
+#define AT0_H_Y_WEIGHT sizes[0]
+#define TO_H_Y_WEIGHT sizes[1]
+#define TO_W_Y_RADIX sizes[2]
+#define IN_H sizes[3]
+#define IN_W sizes[4]
+
 // Where tap u of the window of output i lies in x; -1 for padding and for the zeros
 // between elements that a transposed convolution reads.
 int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
@@ -13,9 +20,6 @@ int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
 }
 
 const int IN_D = 1;
-const int IN_H = 24;
-const int IN_W = 24;
-const int IN_BLOCKS = 4;
 const int KERNEL_D = 1;
 const int KERNEL_H = 2;
 const int KERNEL_W = 2;
@@ -35,15 +39,15 @@ layout(location = 0) out vec4 o0;
 #define EACH_BLOCK(F) F(0, r0, o0)
 
 vec4 at0(int n, int d, int h, int w, int b) {
-    return texelFetch(t0, ivec3(b, h * 12 + ((w >> 1)), ((w & 1))), 0);
+    return texelFetch(t0, ivec3(b, h * AT0_H_Y_WEIGHT + ((w >> 1)), ((w & 1))), 0);
 }
 
 void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
     n = 0;
     d = 0;
-    h = p.y / 12;
-    w = p.y % 12;
+    h = p.y / TO_H_Y_WEIGHT;
+    w = p.y % TO_W_Y_RADIX;
     b = p.x;
 }
 

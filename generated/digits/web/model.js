@@ -73,32 +73,32 @@ const DESCRIPTION = {
       sha256: "de1e356a00ef0453f6b776415c244aa92bdc215feefc28b6d92eaeba951fc06c",
     },
     "shaders/plan.json": {
-      bytes: 4036,
-      sha256: "1287353b234bf31c838bc1aac701e8d3616484b7ec930fa4ba281b9a543d85d3",
+      bytes: 4198,
+      sha256: "9c046dffcbeab3c222fbeabdb618f89d03bca7ea15c78d71302a86bc4abf77c9",
     },
     "shaders/conv2d.frag": {
-      bytes: 3793,
-      sha256: "95c24f17be0728fffbb558bea50cfdf79611566f734ec9c154c73b29bc879f34",
+      bytes: 3900,
+      sha256: "144b15ce3eddaed8a80c0760991eb281d555b594ad98ddbb3163051456226823",
     },
     "shaders/conv2d_1.frag": {
-      bytes: 3824,
-      sha256: "ab86b55c026f8259002d9b87bbdb981b14f3ef1cd40bf6053f050b9556955310",
+      bytes: 3977,
+      sha256: "78f547cb79e8c713c6e64f38fe3e6aa9b305e20f9b49f2cd420dd1df21e5ce44",
     },
     "shaders/max_pooling2d.frag": {
-      bytes: 2565,
-      sha256: "07b3305262bf79df8838cb0a2216d508f4774ee0a546b25ff8ff09a8d102d9a8",
+      bytes: 2691,
+      sha256: "5d8f672ed81fed95df6629ac89d9b8eda6b59e1019d428f5ed0df754bae4edd1",
     },
     "shaders/dense.frag": {
-      bytes: 3326,
-      sha256: "29a0f679c3d8d01e8e7d6de8424102ef94a7cf83b0ce0d5b37a348fb6f0510de",
+      bytes: 3524,
+      sha256: "653aa34db99bbdce2a8dcdd66fc98de5bdb3e7962f21887479d1d8be56187d02",
     },
     "shaders/dense_1.frag": {
-      bytes: 3308,
-      sha256: "1cd2bd35704278b5d7d8e2123fa4e0aed70b844b7b8c499b904af6b63722cdb8",
+      bytes: 3373,
+      sha256: "49572de12f1db4ab15ecb7017013369639fe4a3146ffb81d6787cb84f393090e",
     },
     "shaders/dense_1_2.frag": {
-      bytes: 2672,
-      sha256: "eddd64679f57feaea991d400e23a2bc786f700094a2cbc87f05bdb83a35d54b4",
+      bytes: 2739,
+      sha256: "8a5d51a4743ca9b061e25a8551b8608c7fd387ad1b531875c51c1d6f5e731f99",
     },
   },
 };

@@ -31,6 +31,7 @@ const LANES = 4;
 const AXES = 5;
 // Whatever texels are made of, they are read as floats.
 const BYTES_PER_TEXEL = 16;
+const UNIFORMS = ["first", "moment", "origin", "sizes"];
 const NO_WEIGHTS = { blocks: 0, stride: 0 };
 // How long a lost context may take to come back, and how often one run begins anew.
 const RESTORATION_MS = 10000;
@@ -374,10 +375,10 @@ export class Executor {
         const block = gl.getUniformBlockIndex(program, `K${slot}`);
         gl.uniformBlockBinding(program, block, slot);
       }
-      const [first, moment, origin] = ["first", "moment", "origin"].map((name) =>
+      const [first, moment, origin, sizes] = UNIFORMS.map((name) =>
         gl.getUniformLocation(program, name),
       );
-      return { program, first, moment, origin };
+      return { program, first, moment, origin, sizes };
     });
   }
 
@@ -481,6 +482,7 @@ export class Executor {
     const other = (index) => swap.get(index) ?? index;
     const textures = entry.textures.map((index) => this.#textures[other(index)]);
     const target = other(entry.texture);
+    const sizes = Int32Array.from(entry.sizes);
     const weights = "buffer" in entry ? this.#buffers[entry.buffer] : NO_WEIGHTS;
     return entry.draws.map(([first, count], index) => {
       const framebuffer = this.#framebuffer(target, layer + first, count, outputs);
@@ -489,7 +491,7 @@ export class Executor {
         (_, slot) => (index * weights.blocks + slot) * weights.stride,
       );
       const values = { first, moment, x, y, width, height };
-      return { program, textures, weights, offsets, framebuffer, ...values };
+      return { program, sizes, textures, weights, offsets, framebuffer, ...values };
     });
   }
 
@@ -617,6 +619,9 @@ export class Executor {
     }
     if (program.moment !== null) {
       gl.uniform1i(program.moment, draw.moment);
+    }
+    if (program.sizes !== null) {
+      gl.uniform1iv(program.sizes, draw.sizes);
     }
     if (program.origin !== null) {
       gl.uniform2i(program.origin, x, y);
