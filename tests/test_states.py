@@ -151,7 +151,7 @@ def test_packages_go_on_like_keras_on_the_gpu(size: int, dialogue: Dialogue) -> 
             actual = answers(dialogue, model.predict, reset)
 
             assert_same(actual, dialogue.expected())
-            assert model.verify().stages > 0
+            model.verify()  # raises where the sample gives something else
 
 
 @settings(max_examples=max(settings().max_examples // 4, 1))
