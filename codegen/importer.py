@@ -98,7 +98,10 @@ def _graph(
 
 
 def _batch(model: Model) -> int | None:
-    """Return the number of samples that a model with states is made for."""
+    """Return the number of samples that a model with states is made for.
+
+    Notes a problem where there isn't one number.
+    """
     session = model.definition.session
     if not session.states:
         return None
@@ -157,6 +160,7 @@ def describe(
     inputs = _inputs(model, input_shapes or {})
     model.run({x.name: Masked(x) for x in inputs})
     model.check_weights()
+    _batch(model)
     problems = tuple(dict.fromkeys(session.problems))
     values = [
         leaf.value

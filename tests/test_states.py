@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras import layers
 from model_files import with_option
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from tolerance import arrays
 
 from keramos import CompileError, Interpreter, compile_model
 from keramos.graph import Storage
-from keramos.importer import import_model
+from keramos.importer import describe, import_model
 from keramos.passes import optimise
 from keramos.primitives import Scan
 from keramos.runtime_min.vendored.tensors import read_tensors
@@ -123,10 +124,11 @@ def test_masked_steps_of_cells_of_several_sizes_go_on_like_keras(
 
 
 @settings(max_examples=max(settings().max_examples // 4, 1))
-@given(dialogue=dialogues())
-def test_packages_go_on_like_keras(dialogue: Dialogue) -> None:
+@given(dialogue=dialogues(), suffix=st.sampled_from(("keras", "h5")))
+def test_packages_go_on_like_keras(dialogue: Dialogue, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        module = compiled(dialogue.save(Path(folder)), Path(folder), targets=("cpu",))
+        path = dialogue.save(Path(folder), suffix)
+        module = compiled(path, Path(folder), targets=("cpu",))
         reset = getattr(module, "reset_states", lambda: None)
 
         actual = answers(dialogue, module.predict, reset)
@@ -372,14 +374,30 @@ def test_steps_that_depend_on_each_other_are_not_distributed() -> None:
 def test_a_stateful_model_states_its_number_of_samples(tmp_path: Path) -> None:
     path = tmp_path / "memory.keras"
     with_option(path, 0, "batch_shape", [None, 3, 2], memory())
+    file = read(path)
 
     with pytest.raises(CompileError) as refusal:
-        import_model(read(path))
+        import_model(file)
 
-    assert [str(each) for each in refusal.value.problems] == [
+    found = [str(each) for each in refusal.value.problems]
+    assert found == [
         (
             "memory.keras: is stateful, but its inputs leave the number of samples "
             "open (save it with the same batch_shape[0] for all inputs)"
+        )
+    ]
+    assert [str(each) for each in describe(file).problems] == found
+
+
+def test_the_inputs_of_a_stateful_model_have_one_number_of_samples() -> None:
+    x = keras.Input(batch_shape=(2, 3, 2), name="x")
+    z = keras.Input(batch_shape=(1, 2), name="z")
+    y = layers.GRU(2, stateful=True, name="memory")(x)
+
+    assert problems(keras.Model([x, z], [y, layers.ReLU()(z)])) == [
+        (
+            "memory.keras: is stateful, but its inputs have 1 and 2 samples (save it "
+            "with the same batch_shape[0] for all inputs)"
         )
     ]
 
