@@ -12,6 +12,7 @@ from keramos.passes.fold_constants import fold_constants
 from keramos.passes.fold_padding import fold_padding
 from keramos.passes.fuse_epilogues import fuse_epilogues
 from keramos.passes.fuse_maps import fuse_maps
+from keramos.passes.hoist_products import hoist_products
 from keramos.passes.inline_numbers import inline_numbers
 from keramos.passes.matching import Pass
 from keramos.passes.merge_movements import merge_movements
@@ -26,6 +27,7 @@ __all__ = ["PASSES", "Pass", "optimise"]
 # What moves data first, so that what is left meets; what computes last.
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("vectorise_steps", vectorise_steps),
+    ("hoist_products", hoist_products),
     ("fold_constants", fold_constants),
     ("remove_identities", remove_identities),
     ("share_equal_nodes", share_equal_nodes),

@@ -47,7 +47,7 @@ class NoRuleError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Lifted:
+class Lifted:
     """A value of the body, outside: *stepped* is whether the steps are its axis 0."""
 
     value: Value
@@ -67,10 +67,10 @@ def _visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
     body = vectorise_steps(scan.body)
     if scan.states == 0 and _gains(body):
         given = [
-            _Lifted(x, stepped=place < scan.sequences) for place, x in enumerate(inputs)
+            Lifted(x, stepped=place < scan.sequences) for place, x in enumerate(inputs)
         ]
         try:
-            return tuple(_outputs(body, given, inputs[0].shape[0]))
+            return tuple(all_steps(body, given, inputs[0].shape[0]))
         except NoRuleError:
             pass
     kept = replace(scan, body=body)
@@ -89,27 +89,27 @@ def _gains(body: Graph) -> bool:
     return all(size is not None and size <= LARGEST_STEP for size in sizes)
 
 
-def _outputs(body: Graph, given: Sequence[_Lifted], steps: int | None) -> list[Value]:
+def all_steps(body: Graph, given: Sequence[Lifted], steps: int | None) -> list[Value]:
     """Return what *body* gives for all steps; raise NoRuleError where it can't."""
-    known: dict[ValueKey, _Lifted] = dict(zip(body.inputs, given, strict=True))
+    known: dict[ValueKey, Lifted] = dict(zip(body.inputs, given, strict=True))
     for node in body.nodes:
         operands = [
-            known[x.key] if x.constant is None else _Lifted(x, stepped=False)
+            known[x.key] if x.constant is None else Lifted(x, stepped=False)
             for x in node.inputs
         ]
         stepped = any(x.stepped for x in operands)
         results = _results(node, operands, steps)
         for index, value in enumerate(results):
-            known[node, index] = _Lifted(value, stepped=stepped)
+            known[node, index] = Lifted(value, stepped=stepped)
     outputs = [
-        known[y.key] if y.constant is None else _Lifted(y, stepped=False)
+        known[y.key] if y.constant is None else Lifted(y, stepped=False)
         for y in body.outputs
     ]
     return [_repeated(y, steps, ()) for y in outputs]
 
 
 def _results(
-    node: Node, operands: Sequence[_Lifted], steps: int | None
+    node: Node, operands: Sequence[Lifted], steps: int | None
 ) -> tuple[Value, ...]:
     """Return the results of *node*: for all steps, if an operand has steps."""
     if not any(x.stepped for x in operands):
@@ -120,12 +120,12 @@ def _results(
     specs = node.primitive.infer(*(x.spec for x in node.operands))
     plain = Node(node.primitive, node.operands, specs, node.origins)
     (y,) = _results(plain, own, steps)
-    result = _Lifted(y, stepped=any(x.stepped for x in own))
+    result = Lifted(y, stepped=any(x.stepped for x in own))
     return _map(node, Map(node.epilogue, node.specs[0].dtype), [result, *extras])
 
 
 def _apply(
-    node: Node, operands: Sequence[_Lifted], steps: int | None
+    node: Node, operands: Sequence[Lifted], steps: int | None
 ) -> tuple[Value, ...]:
     """Return the results of the primitive for all steps, which come first."""
     primitive = node.primitive
@@ -195,7 +195,7 @@ def _behind_one(kernel: Value, node: Node) -> Value:
     return apply(Reshape((1, *kernel.shape)), kernel, origins=node.origins)[0]
 
 
-def _map(node: Node, primitive: Map, operands: Sequence[_Lifted]) -> tuple[Value, ...]:
+def _map(node: Node, primitive: Map, operands: Sequence[Lifted]) -> tuple[Value, ...]:
     """Return a Map; what has fewer axes gets ones behind the steps."""
     rank = max(len(x.value.shape) - x.stepped for x in operands)
     return apply(
@@ -203,7 +203,7 @@ def _map(node: Node, primitive: Map, operands: Sequence[_Lifted]) -> tuple[Value
     )
 
 
-def _aligned(x: _Lifted, rank: int, node: Node) -> Value:
+def _aligned(x: Lifted, rank: int, node: Node) -> Value:
     """Return *x* with *rank* axes behind the steps, if it has steps."""
     steps, *rest = x.value.shape if x.stepped else (None,)
     if not x.stepped or len(rest) == rank:
@@ -213,7 +213,7 @@ def _aligned(x: _Lifted, rank: int, node: Node) -> Value:
 
 
 def _contract(
-    node: Node, primitive: Contract, operands: Sequence[_Lifted]
+    node: Node, primitive: Contract, operands: Sequence[Lifted]
 ) -> tuple[Value, ...]:
     """Return a product: the steps are paired, or rows of the side that has them."""
     a, b = operands
@@ -232,7 +232,7 @@ def _contract(
     return (_steps_first(y, place, node),)
 
 
-def _shifted(axes: tuple[int, ...], x: _Lifted) -> tuple[int, ...]:
+def _shifted(axes: tuple[int, ...], x: Lifted) -> tuple[int, ...]:
     """Return the axes of a body's value as those of *x*."""
     return tuple(axis + x.stepped for axis in axes)
 
@@ -247,7 +247,7 @@ def _steps_first(y: Value, place: int, node: Node) -> Value:
 
 
 def _gather(
-    node: Node, primitive: Gather, operands: Sequence[_Lifted]
+    node: Node, primitive: Gather, operands: Sequence[Lifted]
 ) -> tuple[Value, ...]:
     """Return elements of one table for all steps, or of a table per step."""
     data, indices = operands
@@ -259,7 +259,7 @@ def _gather(
 
 
 def _scan(
-    node: Node, scan: Scan, operands: Sequence[_Lifted], steps: int | None
+    node: Node, scan: Scan, operands: Sequence[Lifted], steps: int | None
 ) -> tuple[Value, ...]:
     """Return the results of a loop that goes through all outer steps together."""
     body = scan.body
@@ -271,25 +271,25 @@ def _scan(
 
     def step(*given: Value) -> tuple[Sequence[Value], Sequence[Value]]:
         elements = [
-            _Lifted(x, stepped=whole.stepped)
+            Lifted(x, stepped=whole.stepped)
             for x, whole in zip(given, taken, strict=False)
         ]
-        states = [_Lifted(x, stepped=True) for x in given[scan.sequences :]]
-        results = _outputs(body, [*elements, *states, *invariants], steps)
+        states = [Lifted(x, stepped=True) for x in given[scan.sequences :]]
+        results = all_steps(body, [*elements, *states, *invariants], steps)
         return results[: scan.states], results[scan.states :]
 
     sequences = [_time_first(x, node) for x in taken]
     states = [_repeated(x, steps, node.origins) for x in initial]
     outputs, last = ops.scan(step, sequences, states, reverse=scan.reverse)
-    return (*(_time_first(_Lifted(y, stepped=True), node) for y in outputs), *last)
+    return (*(_time_first(Lifted(y, stepped=True), node) for y in outputs), *last)
 
 
-def _time_first(x: _Lifted, node: Node) -> Value:
+def _time_first(x: Lifted, node: Node) -> Value:
     """Return a sequence per step as a sequence of all steps, or the other way round."""
     return _steps_first(x.value, 1, node) if x.stepped else x.value
 
 
-def _repeated(x: _Lifted, steps: int | None, origins: tuple[Origin, ...]) -> Value:
+def _repeated(x: Lifted, steps: int | None, origins: tuple[Origin, ...]) -> Value:
     """Return *x* with the steps in front; NoRuleError where their number is free."""
     if x.stepped:
         return x.value

@@ -44,6 +44,7 @@ NEIGHBOURS = {
     "fold_affine": ("conv", "contract"),
     "fold_padding": ("pad", "conv", "window"),
     "fuse_epilogues": ("conv", "contract", "window", "reduce", "softmax"),
+    "hoist_products": ("scan", "reshape", "map"),
     "merge_movements": ("slice", "pad", "concat"),
     "optimise_bodies": ("scan", "reshape"),
 }
