@@ -30,6 +30,8 @@ class EinsumDense(Layer):
         definition.option("bias_axes")
         self.activation = activation(definition)
         self.quantization = quantization_of(definition)
+        # The scales tell as well.
+        definition.option("gptq_unpacked_column_size")
         self.product: Product | None = None
         left, arrow, self.result = self.equation.partition("->")
         self.input, comma, self.kernel = left.partition(",")

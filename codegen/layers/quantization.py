@@ -4,6 +4,9 @@ int8 has a scale per output; int4 packs two numbers into a byte, with a scale pe
 or with scales and zeros per group of inputs; float8 rounds to e4m3. The weights become
 float32 ahead of time. Inputs are rounded as the layer does: to whole multiples of their
 largest element over 127, or to float8.
+
+gptq and awq have a row of up to 8 bits per output, with scales and zeros per group of
+inputs, and let inputs be; awq divides each input's weights by a number of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ from keramos.graph import Array, Constant, Value, constant, elementwise
 from keramos.layers.definition import Definition
 from keramos.primitives import Spec
 
-MODES = ("int8", "int4", "float8")
-UNSUPPORTED = ("gptq", "awq", "ternary")
+CALIBRATED = ("gptq", "awq")
+MODES = ("int8", "int4", "float8", *CALIBRATED)
+UNSUPPORTED = ("ternary",)
+PACKED_BITS = 4  # two to a byte
 WHOLE_LIMIT = 127.0
 SMALLEST = 1e-7  # keras.config.epsilon()
 
@@ -40,6 +45,7 @@ class Quantization:
     mode: str
     grouped: bool
     limit: float | None
+    bits: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,13 @@ def quantization_of(definition: Definition) -> Quantization | None:
     if mode not in MODES:
         return None
     grouped = mode == "int4" and block.rpartition("/")[2] not in ("", "-1", "None")
-    return Quantization(mode, grouped, _input_limit(definition, mode))
+    bits = block.partition("/")[0]
+    return Quantization(
+        mode,
+        grouped,
+        _input_limit(definition, mode),
+        int(bits) if mode == "gptq" and bits.isdecimal() else PACKED_BITS,
+    )
 
 
 def _input_limit(definition: Definition, mode: str) -> float | None:
@@ -98,6 +110,8 @@ def product_of(
     read_bias: Callable[[], Value | None],
 ) -> Product:
     """Return what a file holds of a product, in the order in which Keras saves it."""
+    if quantization.mode in CALIBRATED:
+        return _calibrated_product(definition, quantization, read_bias)
     stored = definition.stored(
         "kernel", "int32" if quantization.mode == "int4" else None
     )
@@ -129,6 +143,42 @@ def product_of(
         groups,
     )
     return Product(kernel, rounded)
+
+
+def _calibrated_product(
+    definition: Definition,
+    quantization: Quantization,
+    read_bias: Callable[[], Value | None],
+) -> Product:
+    """Return a product whose weights were chosen by example: gptq and awq."""
+    names = ["kernel", "kernel_scale", "kernel_zero", "group_index"]
+    if quantization.mode == "awq":
+        names.insert(-1, "input_scale")
+    biases = 0 if read_bias() is None else 1
+    if len(definition.session.file.weights(definition.path)) == biases + len(names) - 1:
+        raise definition.refusal(
+            f"its weights are quantized as {quoted(quantization.mode)}, and the file "
+            "lacks their zeros, which Keras 3.15 doesn't write to .keras files",
+            "save the model as .h5",
+        )
+    whole = ("kernel", "kernel_zero", "group_index")
+    stored = [
+        definition.stored(name, "int32" if name in whole else None) for name in names
+    ]
+    columns = stored[1].shape[0] or 0
+    packed = quantization.bits == PACKED_BITS
+
+    def kernel(codes: Array, scale: Array, zero: Array, *rest: Array) -> Array:
+        """Return the weights as a matrix from inputs to outputs."""
+        if packed:
+            halves = np.stack([codes & 15, (codes >> 4) & 15], 1)
+            codes = halves.reshape(-1, codes.shape[1])[:columns]
+        *inputs, groups = rest
+        weights: Array = ((codes - zero[:, groups]) * scale[:, groups]).T
+        return weights / inputs[0][:, None] if inputs else weights
+
+    matrix = _derived((stored[0].shape[1], columns), kernel, *stored)
+    return Product(matrix, lambda x, _: x)
 
 
 def table_of(definition: Definition, quantization: Quantization, width: int) -> Value:

@@ -1,7 +1,8 @@
 """Weights that Keras 3 stored in few bits, and inputs that it rounds as it goes.
 
 Modes are int8 (one scale per output), int4 (two numbers per byte; one scale per output,
-or one scale and zero per block of inputs), and float8 (values rounded to e4m3).
+or one scale and zero per block of inputs), float8 (values rounded to e4m3), and gptq
+and awq (a row of codes per output, with scales and zeros per group of inputs).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from keramos.runtime_min.interpreter.layer import Array
 
 Axes = int | tuple[int, ...]
 
-MODES = ("int8", "int4", "float8")
+MODES = ("int8", "int4", "float8", "gptq", "awq")
 WHOLE_LIMIT = 127.0
 EPSILON = 1e-7
 
@@ -34,6 +35,7 @@ class Quantization:
     mode: str
     is_grouped: bool
     limit: float | None
+    bits: int = 4
 
 
 def quantization_of(definition: Definition) -> Quantization | None:
@@ -44,7 +46,7 @@ def quantization_of(definition: Definition) -> Quantization | None:
         config = policy.get("config") or {}
         text = config.get("mode") or config.get("name") or ""
     mode, _, rest = str(text).partition("_from_")[0].partition("/")
-    if mode not in (*MODES, "gptq", "awq", "ternary"):
+    if mode not in (*MODES, "ternary"):
         return None
     if mode not in MODES:
         raise definition.refusal(
@@ -53,7 +55,8 @@ def quantization_of(definition: Definition) -> Quantization | None:
         )
     block = rest.split("/")[-1]
     is_grouped = mode == "int4" and block not in ("", "-1", "None")
-    return Quantization(mode, is_grouped, _input_limit(definition, mode))
+    bits = int(rest.split("/")[0]) if mode == "gptq" and rest[:1].isdigit() else 4
+    return Quantization(mode, is_grouped, _input_limit(definition, mode), bits)
 
 
 def _input_limit(definition: Definition, mode: str) -> float | None:
@@ -114,6 +117,8 @@ def stored_product(
     read_bias: Callable[[], Array | None],
 ) -> StoredProduct:
     """Return what a file holds of a product, in the order in which Keras saves it."""
+    if quantization.mode in ("gptq", "awq"):
+        return _calibrated_product(definition, quantization, read_bias())
     stored = definition.stored("kernel")
     bias = read_bias()
     limit = quantization.limit
@@ -134,6 +139,38 @@ def stored_product(
         kernel = (values - zero[groups]) * scale[groups]
         return StoredProduct(definition.computed(kernel), bias, 1.0, rounded)
     return StoredProduct(definition.computed(values / scale), bias, 1.0, rounded)
+
+
+def _calibrated_product(
+    definition: Definition, quantization: Quantization, bias: Array | None
+) -> StoredProduct:
+    """Return a product whose weights were chosen by example; inputs stay as they are.
+
+    Weight (i, o) is ``(code - zero) * scale`` of output o and the group of input i;
+    awq divides it by what it had multiplied input i's weights with.
+    """
+    codes = definition.stored("kernel").astype(np.int64)
+    scale = definition.stored("kernel scale").astype(definition.dtype)
+    zero = definition.stored("kernel zero").astype(np.int64)
+    if zero.shape != scale.shape:
+        raise definition.refusal(
+            "the file lacks the zeros of its weights, which Keras 3.15 doesn't write "
+            "to .keras files",
+            "save the model as .h5",
+        )
+    outputs, inputs = len(scale), codes.shape[1]
+    if quantization.bits == 4:
+        rows = np.empty((2 * len(codes), inputs), np.int64)
+        rows[0::2], rows[1::2] = codes % 16, codes // 16
+        codes = rows[:outputs]
+    factors = np.ones(inputs)
+    if quantization.mode == "awq":
+        factors = definition.stored("input scale").astype(definition.dtype)
+    groups = definition.stored("group index").astype(np.intp)
+    kernel = np.empty((inputs, outputs), definition.dtype)
+    for i, group in enumerate(groups):
+        kernel[i] = (codes[:, i] - zero[:, group]) * scale[:, group] / factors[i]
+    return StoredProduct(definition.computed(kernel), bias, 1.0, lambda x, _: x)
 
 
 def _float8_product(

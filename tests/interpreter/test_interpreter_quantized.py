@@ -8,8 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from calibrated_models import CALIBRATED, calibrated_model
 from interpreter.live_models import (
     Array,
+    as_list,
     assert_agrees,
     fill_weights,
     hand_built_file,
@@ -91,16 +93,36 @@ def test_ternary_dense_keeps_signs_of_large_weights() -> None:
 
 
 def test_other_quantizations_are_refused() -> None:
-    policy = {"class_name": "GPTQDTypePolicy", "config": {"mode": "gptq/4/128"}}
+    policy = {"class_name": "DTypePolicy", "config": {"name": "ternary_from_float32"}}
     file = hand_built_file("Dense", {"units": 2, "dtype": policy}, (2,))
 
     with pytest.raises(CompileError) as caught:
         Interpreter(file)
 
     assert str(caught.value) == (
-        "made.h5: layer 'tested' (Dense): its weights are quantized as 'gptq' (use one "
-        "of int8, int4, float8, or no quantization)"
+        "made.h5: layer 'tested' (Dense): its weights are quantized as 'ternary' (use "
+        "one of int8, int4, float8, gptq, awq, or no quantization)"
     )
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+@pytest.mark.parametrize("mode", CALIBRATED)
+def test_calibrated_layers_agree_with_keras(mode: str, tmp_path: Path) -> None:
+    model = calibrated_model(mode)
+    model.save(tmp_path / "model.h5")
+    x = noise((2, 4, 6))
+
+    found = as_list(Interpreter(tmp_path / "model.h5").predict(x))
+
+    for y, expected in zip(found, as_list(model(x)), strict=True):
+        assert np.allclose(y, expected, atol=1e-5)
+
+
+def test_zeros_that_keras_forgot_are_missed(tmp_path: Path) -> None:
+    calibrated_model("gptq/4/3").save(tmp_path / "model.keras")
+
+    with pytest.raises(CompileError, match="lacks the zeros of its weights"):
+        Interpreter(tmp_path / "model.keras")
 
 
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calibrated_models import CALIBRATED, calibrated_model
 from keras import layers
-from lowering_oracle import TOLERANCE, disagreement, model_of
+from lowering_oracle import TOLERANCE, disagreement, graph_of, model_of
+
+from keramos.errors import CompileError
 
 # Keras says what it can't quantise: an InputLayer.
 pytestmark = pytest.mark.filterwarnings("ignore:Layer InputLayer does not have")
@@ -53,3 +56,23 @@ def test_quantised_embeddings_agree_with_keras(mode: str) -> None:
     model.quantize(mode)
 
     assert disagreement(model, [np.array([[1, 8, 0, 3]], np.int32)]) < TOLERANCE
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+@pytest.mark.parametrize("mode", CALIBRATED)
+def test_calibrated_layers_agree_with_keras(mode: str) -> None:
+    assert disagreement(calibrated_model(mode), suffix=".h5") < TOLERANCE
+
+
+def test_zeros_that_keras_forgot_are_missed() -> None:
+    with (
+        pytest.raises(CompileError) as caught,
+        graph_of(calibrated_model("gptq/4/3")),
+    ):
+        pass
+
+    assert str(caught.value.problems[0]) == (
+        "model.keras: layer 'dense' (Dense): its weights are quantized as 'gptq', and "
+        "the file lacks their zeros, which Keras 3.15 doesn't write to .keras files "
+        "(save the model as .h5)"
+    )
