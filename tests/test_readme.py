@@ -11,9 +11,13 @@ from pathlib import Path
 
 import model_files as files
 import pytest
+from layer_cases import LIMITS
 
 from keramos import compile_model, examples
+from keramos.layers.operation import OPERATIONS
+from keramos.layers.refused import Refused
 from keramos.layers.registry import LAYERS
+from keramos.layers.unsupported_operations import REASONS
 from keramos.runtime_min.interpreter import LAYERS as INTERPRETED
 
 ROOT = Path(__file__).parent.parent
@@ -26,22 +30,46 @@ REFUSED = "refused"
 
 
 def families() -> dict[str, list[str]]:
-    """Return the classes of each family, one file each."""
+    """Return the classes of each family of layers, one file each."""
     found: dict[str, list[str]] = defaultdict(list)
     for name, layer in LAYERS.items():
-        found[layer.__module__.rpartition(".")[2]].append(name)
+        family = layer.__module__.rpartition(".")[2]
+        if family not in (*UNLISTED, REFUSED):
+            found[family].append(name)
     return {family: sorted(found[family]) for family in sorted(found)}
 
 
 def listing() -> str:
     """Return the README's table of layers."""
-    lines = ["| layers | classes |", "|---|---|"]
+    lines = ["| layers | classes | but not | CPU | GL |", "|---|---|---|---|---|"]
     for family, names in families().items():
-        if family not in (*UNLISTED, REFUSED):
-            lines.append(f"| {family.replace('_', ' ')} | {', '.join(names)} |")
-    refused = ", ".join(families()[REFUSED])
-    note = f"Refused by name, with the reason: {refused}."
-    return "\n".join(["", *lines, "", note, "", ""])
+        title = family.replace("_", " ")
+        limits = ", ".join(limit.words for limit in LIMITS.get(title, ()))
+        lines.append(f"| {title} | {', '.join(names)} | {limits} | yes | yes |")
+    refused = ", ".join(sorted(n for n, each in LAYERS.items() if each is Refused))
+    known = len(OPERATIONS)
+    reasons = [
+        f"- {reason}: {', '.join(sorted(names))}" for reason, names in REASONS.items()
+    ]
+    return "\n".join(
+        [
+            "",
+            *lines,
+            "",
+            f"Refused by name, with the reason: {refused}.",
+            "",
+            f"Besides {known} bare operations (`x + y`, `keras.ops.*`), and those of",
+            "TensorFlow in files of tf.keras. Of the others each has its reason:",
+            "",
+            "<details><summary>operations that are refused</summary>",
+            "",
+            *reasons,
+            "",
+            "</details>",
+            "",
+            "",
+        ]
+    )
 
 
 def programs() -> list[str]:

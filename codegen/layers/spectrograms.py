@@ -106,7 +106,11 @@ def _angle(y: Expr, x: Expr) -> Expr:
 
 @layer("MelSpectrogram")
 class MelSpectrogram(Layer):
-    """The power of mel bands in decibels: (bands, steps) for a signal."""
+    """The power of mel bands in decibels: (bands, steps) for a signal.
+
+    ``top_db`` counts from the highest of the sample: Keras takes that of the batch, so
+    that there a sample's result depends on its neighbours.
+    """
 
     def __init__(self, definition: Definition) -> None:
         """Read the windows, the bands, and the scale."""

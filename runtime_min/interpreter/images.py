@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keramos.runtime_min.interpreter.definition import Definition
+from keramos.errors import quoted
+from keramos.runtime_min.interpreter.definition import Definition, plain
 from keramos.runtime_min.interpreter.layer import Array, Layer
 from keramos.runtime_min.interpreter.registry import layer
 from keramos.runtime_min.interpreter.resampling import methods_of, resampled
@@ -176,8 +177,12 @@ class AutoContrast(Layer):
     def __init__(self, definition: Definition) -> None:
         """Read the range."""
         super().__init__(definition)
-        low, high = definition.sizes("value_range", 2, 255, least=0)
-        self.low, self.range = float(low), float(high - low)
+        bounds = plain(definition.option("value_range", [0, 255]))
+        if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+            raise definition.refusal(
+                f"value_range is {quoted(bounds)}, not two numbers"
+            )
+        self.low, self.range = float(bounds[0]), float(bounds[1]) - float(bounds[0])
 
     def call(self, inputs: Array) -> Array:
         """Return the stretched images; channels of one value stay."""

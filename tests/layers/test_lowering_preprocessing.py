@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
-from lowering_oracle import TOLERANCE, disagreement, model_of, randomise
+from lowering_oracle import (
+    TOLERANCE,
+    disagreement,
+    graph_of,
+    model_of,
+    randomise,
+)
 
 RANDOM = np.random.default_rng(2)
 
@@ -113,6 +119,17 @@ def test_mel_spectrogram_agrees_with_keras_for_one_sample(
     signal = RANDOM.normal(size=(1, 300)).astype(np.float32)
 
     assert disagreement(model_of(layer, (None,)), [signal]) < TOLERANCE
+
+
+def test_a_mel_spectrogram_does_not_depend_on_the_other_samples() -> None:
+    layer = layers.MelSpectrogram(fft_length=32, sequence_stride=10, num_mel_bins=5)
+    signals = RANDOM.normal(size=(2, 300)).astype(np.float32) * [[1e-4], [1e4]]
+
+    with graph_of(model_of(layer, (300,))) as graph:
+        (together,) = graph.evaluate(signals.astype(np.float32))
+        alone = [graph.evaluate(x[None].astype(np.float32))[0] for x in signals]
+
+    assert np.array_equal(together, np.concatenate(alone))
 
 
 @pytest.mark.parametrize("tied", [True, False])
