@@ -1,4 +1,4 @@
-// Keramos and TF.js under one interface: `predict(x)` returns a promise of numbers.
+// All engines under one interface: `predict(x)` returns a promise of numbers.
 
 async function keramos(name, device) {
   const { load } = await import(`./${name}/web/model.js`);
@@ -33,12 +33,53 @@ async function tensorflow(name, backend, expconv) {
   return { shape, predict };
 }
 
+async function onnx(name) {
+  const session = await ort.InferenceSession.create(`${name}/model.onnx`, {
+    executionProviders: ["webgl"],
+  });
+  const [input] = session.inputNames;
+  const [output] = session.outputNames;
+  const { INPUTS } = await import(`./${name}/web/model.js`);
+  const [{ shape }] = INPUTS;
+  const [h, w, c] = shape;
+  const predict = async (x) => {
+    // Channels first: where they have to be turned, that is part of the work.
+    const turned = new Float32Array(x.length);
+    for (let i = 0; i < x.length; ++i) {
+      turned[(i % c) * h * w + Math.floor(i / c)] = x[i];
+    }
+    const tensor = new ort.Tensor("float32", turned, [1, c, h, w]);
+    return (await session.run({ [input]: tensor }))[output].data;
+  };
+  return { shape, predict };
+}
+
+// The shaders of Keras.js leave samplers and whole numbers at low precision.
+const { shaderSource } = WebGL2RenderingContext.prototype;
+const IMPRECISE = /precision highp float;(?!.*precision highp sampler2D\b)/s;
+const PRECISE = "precision highp float; precision highp int; precision highp sampler2D;";
+WebGL2RenderingContext.prototype.shaderSource = function (shader, text) {
+  shaderSource.call(this, shader, text.replace(IMPRECISE, PRECISE));
+};
+
+async function kerasJs(name, gpu) {
+  const model = new KerasJS.Model({ filepath: `${name}/keras.bin`, gpu });
+  await model.ready();
+  const [input] = model.inputLayerNames;
+  const { INPUTS } = await import(`./${name}/web/model.js`);
+  const predict = async (x) => Object.values(await model.predict({ [input]: x }))[0];
+  return { shape: INPUTS[0].shape, predict };
+}
+
 const ENGINES = {
   "keramos webgl2": (name) => keramos(name, "webgl2"),
   "keramos cpu": (name) => keramos(name, "cpu"),
   "tfjs webgl": (name) => tensorflow(name, "webgl", false),
   "tfjs expconv": (name) => tensorflow(name, "webgl", true),
   "tfjs cpu": (name) => tensorflow(name, "cpu", false),
+  "ort webgl": onnx,
+  "kerasjs gpu": (name) => kerasJs(name, true),
+  "kerasjs cpu": (name) => kerasJs(name, false),
 };
 
 function sample(shape) {
@@ -82,7 +123,7 @@ window.bench = {
     const [wanted] = engines.map((engine) => outputs[engine]);
     const largest = Math.max(...wanted.map(Math.abs));
     const differences = engines.map((engine) => {
-      const errors = outputs[engine].map((value, i) => Math.abs(value - wanted[i]));
+      const errors = Array.from(outputs[engine], (value, i) => Math.abs(value - wanted[i]));
       return [engine, Math.max(...errors) / largest];
     });
     const medians = engines.map((engine) => [engine, median(times[engine])]);

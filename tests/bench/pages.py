@@ -1,20 +1,21 @@
-"""Time packages in Chromium beside TF.js, in turn on one page: medians in ms.
+"""Time packages in Chromium beside other engines, in turn on one page: medians in ms.
 
-    npm install @tensorflow/tfjs            in some folder
-    python tests/bench/pages.py FOLDER/node_modules [--gpu swiftshader] [NETWORK...]
+    npm install @tensorflow/tfjs onnxruntime-web keras-js       in some folder
+    python tests/bench/pages.py FOLDER/node_modules [NETWORK...] [--profile software]
 
 Needs Keras. Weights are random, and batch norms folded: what TF.js is fastest with.
-First predictions are timed on pages of their own, shader caches off.
+Samplers of Keras.js get the precision that they lack, else its numbers are wrong on
+some drivers; it has no depthwise convolution, hence no MobileNet. First predictions
+are timed on pages of their own, shader caches off.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,14 +24,21 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from peers import write
 from web.browser import FLAGS, GPU, GPUS, served
+
+from keramos.plan.profile import PROFILES, Profile
 
 HERE = Path(__file__).parent
 # TF.js makes functions of text.
 POLICY = "default-src 'self' 'unsafe-eval'"
-ENGINES = ("keramos webgl2", "keramos cpu", "tfjs webgl", "tfjs expconv", "tfjs cpu")
-DROPPED = ("_initializer", "_regularizer", "_constraint")
-KEPT_OUT = frozenset({"dtype", "groups", "trainable", "build_config"})
+ENGINES = (
+    *("keramos webgl2", "keramos cpu"),
+    *("tfjs webgl", "tfjs expconv", "tfjs cpu", "ort webgl", "kerasjs gpu"),
+    "kerasjs cpu",
+)
+PEERS = ("@tensorflow/tfjs/dist/tf.min.js", "onnxruntime-web/dist/ort.webgl.min.js")
+PEERS += ("keras-js/dist/keras.min.js",)
 
 
 def digits(keras: Any) -> Any:
@@ -104,60 +112,34 @@ def resnet(keras: Any) -> Any:
 NETWORKS = (digits, mobilenet, squeezenet, resnet)
 
 
-def topology(model: Any) -> dict[str, Any]:
-    """Return the model as Keras 2 would have written it, which TF.js reads."""
-    layers = []
-    for layer in model.layers:
-        config = {
-            key: value
-            for key, value in layer.get_config().items()
-            if not key.endswith(DROPPED) and key not in KEPT_OUT
-        }
-        kind = type(layer).__name__
-        if kind == "InputLayer":
-            shape = [None, *layer.output.shape[1:]]
-            config = {"name": layer.name, "batch_input_shape": shape}
-        inbound = []
-        if kind != "InputLayer":
-            given = layer.input if isinstance(layer.input, list) else [layer.input]
-            names = [x._keras_history.operation.name for x in given]
-            inbound = [[[name, 0, 0, {}] for name in names]]
-        layers.append(
-            {
-                "class_name": kind,
-                "name": layer.name,
-                "config": config,
-                "inbound_nodes": inbound,
-            }
-        )
-    ends = (model.layers[0].name, model.layers[-1].name)
-    config = {
-        "name": "network",
-        "layers": layers,
-        "input_layers": [[ends[0], 0, 0]],
-        "output_layers": [[ends[1], 0, 0]],
-    }
-    return {"class_name": "Model", "config": config}
-
-
-def prepare(name: str, build: Callable[[Any], Any], site: Path) -> None:
-    """Write a network as a package, and as TF.js reads it."""
+def prepare(
+    name: str, build: Callable[[Any], Any], site: Path, *, profile: Profile
+) -> None:
+    """Write a network as a package, and as the other engines read it."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras
 
     import keramos
 
-    keras.utils.set_random_seed(1)
     model = build(keras)
+    randomise(model)
     path = site / f"{name}.h5"
     model.save(path)
-    keramos.compile_model(path, site, name=name)
-    arrays = [w.numpy() for layer in model.layers for w in layer.weights]
-    shapes = [[list(w.shape) for w in layer.weights] for layer in model.layers]
-    twin = {"topology": topology(model), "shapes": shapes}
-    (site / name / "twin.json").write_text(json.dumps(twin))
-    numbers = np.concatenate([np.ravel(array) for array in arrays])
-    (site / name / "twin.bin").write_bytes(numbers.astype("<f4").tobytes())
+    keramos.compile_model(path, site, name=name, profile=profile)
+    write(model, site / name)
+
+
+def randomise(model: Any) -> None:
+    """Fill the kernels so that numbers keep their size from layer to layer."""
+    random = np.random.default_rng(1)
+    for layer in model.layers:
+        for weight in layer.weights:
+            *window, depth, _ = (1, *weight.shape)
+            if len(weight.shape) > 1:
+                reads = 1 if type(layer).__name__ == "DepthwiseConv2D" else depth
+                scale = np.sqrt(2 / (np.prod(window) * reads))
+                numbers = random.standard_normal(weight.shape) * scale
+                weight.assign(numbers.astype(np.float32))
 
 
 def opened(playwright: Any, address: str, gpu: GPU) -> Any:
@@ -174,11 +156,14 @@ def opened(playwright: Any, address: str, gpu: GPU) -> Any:
     return browser
 
 
-def measure(address: str, name: str, gpu: GPU, rounds: int) -> dict[str, Any]:
+def measure(
+    place: tuple[str, str], gpu: GPU, *, rounds: int, engines: Sequence[str]
+) -> dict[str, Any]:
     """Return first predictions, medians and the largest difference by engine."""
+    address, name = place
     first = {}
     with sync_playwright() as playwright:
-        for engine in ENGINES:
+        for engine in engines:
             browser = opened(playwright, address, gpu)
             page = browser.contexts[0].pages[0]
             first[engine] = page.evaluate(
@@ -189,7 +174,7 @@ def measure(address: str, name: str, gpu: GPU, rounds: int) -> dict[str, Any]:
         page = browser.contexts[0].pages[0]
         result: dict[str, Any] = page.evaluate(
             "([n, engines, rounds]) => bench.compare(n, engines, rounds)",
-            [name, ENGINES, rounds],
+            [name, engines, rounds],
         )
         browser.close()
     return {"first": first, **result}
@@ -200,6 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", type=Path)
     parser.add_argument("--gpu", choices=sorted(GPUS), default="llvmpipe")
+    parser.add_argument("--profile", choices=PROFILES, default="gpu")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("networks", nargs="*", metavar="NETWORK")
     options = parser.parse_args()
@@ -207,22 +193,30 @@ def main() -> None:
         site = Path(folder)
         for page in ("pages.html", "pages.js"):
             shutil.copyfile(HERE / page, site / page)
-        peer = options.modules / "@tensorflow" / "tfjs" / "dist" / "tf.min.js"
-        shutil.copyfile(peer, site / "tf.min.js")
+        for peer in PEERS:
+            path = options.modules / peer
+            shutil.copyfile(path, site / path.name)
         with served(site, policy=POLICY) as address:
             for build in NETWORKS:
                 name = build.__name__
                 if options.networks and name not in options.networks:
                     continue
-                prepare(name, build, site)
-                row = measure(address, name, options.gpu, options.rounds)
+                prepare(name, build, site, profile=options.profile)
+                engines = [
+                    engine
+                    for engine in ENGINES
+                    if "kerasjs" not in engine or (site / name / "keras.bin").exists()
+                ]
+                row = measure(
+                    (address, name), options.gpu, rounds=options.rounds, engines=engines
+                )
                 report(name, row)
 
 
 def report(name: str, row: Mapping[str, Any]) -> None:
     """Print what was measured for a network."""
     base = row["median"]["tfjs webgl"]
-    for engine in ENGINES:
+    for engine in row["median"]:
         median, first = row["median"][engine], row["first"][engine]
         sys.stdout.write(
             f"{name:11} {engine:15} {median:8.1f} ms  {median / base:5.2f}  "
