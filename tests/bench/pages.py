@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from peers import write
 from web.browser import FLAGS, GPU, GPUS, served
 
-from keramos.plan.profile import PROFILES, Profile
+from keramos.plan.layout import Profile
+from keramos.plan.profile import PROFILES
 
 HERE = Path(__file__).parent
 # TF.js makes functions of text.
@@ -37,8 +38,11 @@ ENGINES = (
     *("tfjs webgl", "tfjs expconv", "tfjs cpu", "ort webgl", "kerasjs gpu"),
     "kerasjs cpu",
 )
-PEERS = ("@tensorflow/tfjs/dist/tf.min.js", "onnxruntime-web/dist/ort.webgl.min.js")
-PEERS += ("keras-js/dist/keras.min.js",)
+PEERS = (
+    "@tensorflow/tfjs/dist/tf.min.js",
+    "onnxruntime-web/dist/ort.webgl.min.js",
+    "keras-js/dist/keras.min.js",
+)
 
 
 def digits(keras: Any) -> Any:
@@ -134,10 +138,11 @@ def randomise(model: Any) -> None:
     random = np.random.default_rng(1)
     for layer in model.layers:
         for weight in layer.weights:
-            *window, depth, _ = (1, *weight.shape)
-            if len(weight.shape) > 1:
-                reads = 1 if type(layer).__name__ == "DepthwiseConv2D" else depth
-                scale = np.sqrt(2 / (np.prod(window) * reads))
+            shape: tuple[int, ...] = tuple(weight.shape)
+            if len(shape) > 1:
+                depthwise = type(layer).__name__ == "DepthwiseConv2D"
+                reads = shape[:-2] if depthwise else shape[:-1]
+                scale = np.sqrt(2 / np.prod(reads))
                 numbers = random.standard_normal(weight.shape) * scale
                 weight.assign(numbers.astype(np.float32))
 
