@@ -25,7 +25,14 @@ from rich.table import Table
 from rich.text import Text
 
 from keramos import source
-from keramos.compiler import TARGETS, Options, Progress, Sources, compile_file
+from keramos.compiler import (
+    TARGETS,
+    Options,
+    Progress,
+    ResultStorage,
+    Sources,
+    compile_file,
+)
 from keramos.demo import Demonstration, demonstrate, picture
 from keramos.errors import CompileError, Problem, quoted
 from keramos.graph import Storage
@@ -137,6 +144,10 @@ def compile_command(  # noqa: PLR0913  one parameter per option
     weights: Annotated[
         Storage, typer.Option(help="How weights are stored; the cost is measured.")
     ] = "float32",
+    storage: Annotated[
+        ResultStorage,
+        typer.Option(help="How gl and web store results; the cost is measured."),
+    ] = "float32",
     custom: Custom = None,
     taps: Annotated[
         str,
@@ -163,6 +174,7 @@ def compile_command(  # noqa: PLR0913  one parameter per option
         taps=tuple(name.strip() for name in taps.split(",") if name.strip()),
         cam=cam,
         weights=weights,
+        storage=storage,
     )
     with _progress() as report:
         package = compile_file(
@@ -176,8 +188,8 @@ def compile_command(  # noqa: PLR0913  one parameter per option
         f"Wrote {len(package.files)} files to {package.path}: import {package.name}",
         markup=False,
     )
-    for each in package.precision:
-        output.print(_printable(str(each)), markup=False)
+    for line in package.costs:
+        output.print(_printable(line), markup=False)
 
 
 @app.command()

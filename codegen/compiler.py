@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from keramos import source
 from keramos.class_activation import ClassActivation, class_activation
 from keramos.emit.activation import emit_activation
 from keramos.emit.directory import write, written
 from keramos.emit.gl import emit_gl
+from keramos.emit.halves import Halves, run_on_halves
 from keramos.emit.javascript import emit_javascript
 from keramos.emit.package import Provenance, emit_package, header
 from keramos.emit.precision import Precision, compared
-from keramos.emit.sample import first_states, outputs, sample
+from keramos.emit.sample import Sample, first_states, outputs, sample
 from keramos.errors import CompileError, Problem, quoted
 from keramos.graph import Array, Graph, Storage, Value
 from keramos.importer import import_layers
@@ -33,6 +34,8 @@ from keramos.version import VERSION
 
 TARGETS = ("cpu", "gl", "web")
 WEIGHTS: tuple[Storage, ...] = get_args(Storage)
+ResultStorage = Literal["float32", "float16"]
+STORAGES: tuple[ResultStorage, ...] = get_args(ResultStorage)
 # Below, a texel's neighbours are lost; above, no GPU follows.
 TEXTURE_SIZES = range(16, 16384 + 1)
 # A package with such a name would hide what NumPy, or the package itself, imports.
@@ -50,7 +53,7 @@ def silent(step: str) -> None:
 class Options:
     """What the user chose.
 
-    *weights* is how weights are stored.
+    *weights* is how weights are stored, *storage* how results are on gl and web.
     *input_shapes* pins free dimensions: input name to shape without the batch axis.
     Without a *batch*, it is what a model with states is made for, and else one sample.
     *taps* are layers whose outputs stay available, "all" for every one; *cam* is the
@@ -65,6 +68,7 @@ class Options:
     taps: tuple[str, ...] = ()
     cam: str | None = None
     weights: Storage = "float32"
+    storage: ResultStorage = "float32"
 
     def problems(self) -> Iterator[Problem]:
         """Yield what can't be done whatever the model is."""
@@ -96,6 +100,12 @@ class Options:
                 f"weights can't be stored as {quoted(self.weights)}",
                 f"use {', '.join(map(repr, WEIGHTS[:-1]))} or {WEIGHTS[-1]!r}",
             )
+        if self.storage not in STORAGES:
+            yield Problem(
+                "--storage",
+                f"results can't be stored as {quoted(self.storage)}",
+                f"use {' or '.join(map(repr, STORAGES))}",
+            )
         if self.batch is not None and self.batch < 1:
             yield Problem("--batch", f"{self.batch} samples are none", "use 1 or more")
 
@@ -117,13 +127,13 @@ class Sources:
 class Package:
     """A package that was written: its import name, its folder, its files.
 
-    *precision* is what storing numbers in fewer bits costs, output by output.
+    *costs* are lines that say what storing numbers in fewer bits costs.
     """
 
     name: str
     path: Path
     files: tuple[str, ...]
-    precision: tuple[Precision, ...] = ()
+    costs: tuple[str, ...] = ()
 
 
 def compile_model(  # noqa: PLR0913  options, each by its name
@@ -141,6 +151,7 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     custom: str | Path | None = None,
     taps: Sequence[str] = (),
     cam: str | None = None,
+    storage: ResultStorage = "float32",
 ) -> Package:
     """Compile the model file *path* into the package *directory*/*name*.
 
@@ -150,12 +161,13 @@ def compile_model(  # noqa: PLR0913  options, each by its name
     plans, of which the highest that a device satisfies is run, and "software" is for
     devices without a GPU. *input_shapes* pins free dimensions: input name
     to shape without the batch axis. *weights_file* has the weights of a *path* that is
-    an architecture alone; *weights* stores those of all targets in fewer bits, and the
-    package says what that costs; *custom* is a Python file that defines layers with
-    :func:`keramos.custom_layer`, and is run. *taps* names layers whose outputs the
-    package gives on request ("all": every layer), *cam* the layer whose outputs it
-    makes class activation maps from ("auto": the last feature map). Raises CompileError
-    with every problem; then nothing has been written.
+    an architecture alone; *weights* stores those of all targets in fewer bits,
+    *storage* the results of gl and web, and the package says what that costs; *custom*
+    is a Python file that defines layers with :func:`keramos.custom_layer`, and is run.
+    *taps* names layers whose outputs the package gives on request ("all": every
+    layer), *cam* the layer whose outputs it makes class activation maps from ("auto":
+    the last feature map). Raises CompileError with every problem; then nothing has
+    been written.
     """
     sizes = (
         [max_texture_size] if isinstance(max_texture_size, int) else max_texture_size
@@ -169,6 +181,7 @@ def compile_model(  # noqa: PLR0913  options, each by its name
         tuple(taps),
         cam,
         weights,
+        storage,
     )
     sources = Sources(
         Path(path),
@@ -200,7 +213,7 @@ def compile_file(
     if problems:
         raise CompileError(problems)
     report(f"compiling {sources.model.name}")
-    files, precision = _emitted(model, sources=sources, name=name, options=options)
+    files, costs = _emitted(model, sources=sources, name=name, options=options)
     report(f"writing {name}")
     try:
         write(files, directory / name)
@@ -208,7 +221,7 @@ def compile_file(
         where = quoted(str(directory / name))
         problem = f"can't be written: {error.strerror}"
         raise CompileError.at(where, problem) from None
-    return Package(name, directory / name, tuple(files), precision)
+    return Package(name, directory / name, tuple(files), costs)
 
 
 def package_files(sources: Sources, *, name: str, options: Options) -> dict[str, bytes]:
@@ -218,21 +231,28 @@ def package_files(sources: Sources, *, name: str, options: Options) -> dict[str,
 
 
 def rounded_outputs(
-    sources: Sources, options: Options, calls: Sequence[Mapping[str, Array]]
+    sources: Sources,
+    options: Options,
+    calls: Sequence[Mapping[str, Array]],
+    *,
+    target: str = "cpu",
 ) -> list[dict[str, Array]]:
-    """Return the outputs by name when numbers are rounded as *options* say.
+    """Return the outputs by name when numbers are rounded as on *target*.
 
     *calls* are one after the other: a model with states goes on.
     """
     exact = _imported(sources, options, report=silent).graph
     graph = round_weights(exact, options.weights)
+    halves = target == "gl" and options.storage == "float16"
     count = len(graph.public_outputs)
     states = first_states(graph)
     results = []
     for inputs in calls:
-        given = [inputs[x.name] for x in graph.public_inputs]
-        found = outputs(graph, [*given, *states])
+        given = [*(inputs[x.name] for x in graph.public_inputs), *states]
+        found = outputs(graph, given)
         states = found[count:]
+        if halves:
+            found = run_on_halves(graph, given, batch=options.batch or 1).outputs
         results.append(dict(zip(graph.output_names, found[:count], strict=False)))
     return results
 
@@ -348,15 +368,19 @@ def _batch(graph: Graph, stated: int | None, where: str) -> int:
 
 def _emitted(
     model: _Imported, *, sources: Sources, name: str, options: Options
-) -> tuple[dict[str, bytes], tuple[Precision, ...]]:
-    """Return the package's files, and what its options cost."""
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Return the package's files, and a line for each thing that its options cost."""
+    where = model.file.path.name
     graph = round_weights(model.graph, options.weights)
     given = sample(graph)
-    precision: tuple[Precision, ...] = ()
-    if options.weights != "float32":
-        wanted, found = (outputs(each, given.inputs) for each in (model.graph, graph))
-        label = f"weights as {options.weights}"
-        precision = compared(label, model.output_names, wanted, found)
+    batch = _batch(graph, options.batch, where)
+    halves = None
+    if options.storage == "float16" and "gl" in options.targets:
+        if graph.states:
+            problem = "is stateful, and halves would lose digits from call to call"
+            raise CompileError.at(where, problem, "leave --storage out")
+        halves = run_on_halves(graph, given.inputs, batch=batch)
+    precision = _precision(model, graph, given, options, halves)
     stated: dict[str, object] = {
         "targets": list(options.targets),
         "input_shapes": {key: list(d) for key, d in options.input_shapes.items()},
@@ -364,14 +388,14 @@ def _emitted(
         "custom": None if sources.custom is None else sources.custom.name,
         "weights": options.weights,
     }
+    if options.storage != "float32":
+        stated["storage"] = options.storage
     if options.taps:
         stated["taps"] = list(options.taps)
     if options.cam is not None:
         stated["cam"] = options.cam
-    where = model.file.path.name
     provenance = Provenance(where, model.file.sha256, VERSION, model.file.keras_version)
     names = constant_names(graph)
-    batch = _batch(graph, options.batch, where)
     ladder: list[Limits] = []
     gl = None
     if "gl" in options.targets:
@@ -380,7 +404,14 @@ def _emitted(
         stated["batch"] = batch
         sizes = sorted(set(options.max_texture_size))
         ladder = [limits(size, options.profile) for size in sizes]
-        gl = emit_gl(graph, names=names, limits=ladder, batch=batch, where=where)
+        gl = emit_gl(
+            graph,
+            names=names,
+            limits=ladder,
+            batch=batch,
+            where=where,
+            storage=options.storage,
+        )
     javascript = None
     if "web" in options.targets:
         javascript = emit_javascript(graph, names=names, where=where)
@@ -408,5 +439,32 @@ def _emitted(
         activation=activation,
         given=given,
         precision=precision,
+        halves=halves,
     )
-    return files, precision
+    costs = [*precision, *(() if halves is None else halves.warnings())]
+    return files, tuple(map(str, costs))
+
+
+def _precision(
+    model: _Imported,
+    graph: Graph,
+    given: Sample,
+    options: Options,
+    halves: Halves | None,
+) -> tuple[Precision, ...]:
+    """Return what rounding weights costs, and then, on gl, storing results as halves.
+
+    *graph* is the model's with rounded weights.
+    """
+    if options.weights == "float32" and halves is None:
+        return ()
+    rounded = outputs(graph, given.inputs)
+    found: tuple[Precision, ...] = ()
+    if options.weights != "float32":
+        exact = outputs(model.graph, given.inputs)
+        label = f"weights as {options.weights}"
+        found = compared(label, model.output_names, exact, rounded)
+    if halves is None:
+        return found
+    label = f"results as {options.storage}"
+    return (*found, *compared(label, model.output_names, rounded, halves.outputs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,7 +61,18 @@ class _Manifest:
     custom: str | None
     options: Options
     files: tuple[str, ...]
-    precision: Mapping[str, float]
+    precision: tuple[tuple[str, str, float], ...]
+
+    def costs(self, target: str) -> dict[str, float]:
+        """Return what was recorded of the cost of rounding, output by output.
+
+        On gl, storing results in fewer bits comes on top of rounding weights.
+        """
+        total: dict[str, float] = {}
+        for option, output, relative in self.precision:
+            if target == "gl" or option.startswith("weights"):
+                total[output] = total.get(output, 0.0) + relative
+        return total
 
 
 def imported(path: Path) -> ModuleType:
@@ -95,16 +107,9 @@ def verify_package(
     package = imported(path)
     calls = _calls(path, package)
     expected: Mapping[str, Array] = {}
-    rounding: Mapping[str, float] = {}
     if model is not None:
         report(f"interpreting {model.name}")
         expected = _expected(model, calls, weights_file=weights_file)
-    if model is not None and manifest.precision:
-        report(f"rounding {model.name}")
-        rounded = _joined(
-            rounded_outputs(Sources(model, weights_file), manifest.options, calls)
-        )
-        rounding = {name: _error(y, rounded[name]) for name, y in expected.items()}
     comparisons: list[Comparison] = []
     for target in (t for t in DEVICES if t in manifest.options.targets):
         report(f"running {manifest.name} on {target}")
@@ -120,9 +125,19 @@ def verify_package(
             comparisons.append(Comparison(target, "", float("nan"), problem))
             continue
         comparisons.append(Comparison(target, "recorded sample", own.error))
-        for each in _compared(target, where, expected, found, rounding):
-            recorded = manifest.precision.get(each.output)
-            comparisons.append(replace(each, recorded=recorded))
+        rounding: Mapping[str, float] = {}
+        costs = manifest.costs(target)
+        if model is not None and costs:
+            report(f"rounding {model.name}")
+            sources = Sources(model, weights_file)
+            rounded = _joined(
+                rounded_outputs(sources, manifest.options, calls, target=target)
+            )
+            rounding = {name: _error(y, rounded[name]) for name, y in expected.items()}
+        comparisons += (
+            replace(each, recorded=costs.get(each.output))
+            for each in _compared(target, where, expected, found, rounding)
+        )
     return tuple(comparisons)
 
 
@@ -311,14 +326,13 @@ def _manifest(path: Path) -> _Manifest:
                 taps=tuple(options.get("taps", defaults.taps)),
                 cam=options.get("cam", defaults.cam),
                 weights=options.get("weights", defaults.weights),
+                storage=options.get("storage", defaults.storage),
             ),
             files=tuple(stored["files"]),
-            precision={
-                each["output"]: float(
-                    "inf" if each["relative"] is None else each["relative"]
-                )
+            precision=tuple(
+                (str(each["option"]), str(each["output"]), _number(each["relative"]))
                 for each in stored.get("precision", ())
-            },
+            ),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise CompileError.at(
@@ -326,3 +340,8 @@ def _manifest(path: Path) -> _Manifest:
             "isn't a package that keramos wrote",
             "keramos compile writes them",
         ) from None
+
+
+def _number(stored: float | None) -> float:
+    """Return a number of the manifest; JSON has no infinity."""
+    return math.inf if stored is None else float(stored)

@@ -299,6 +299,23 @@ def test_compile_and_verify_say_what_rounded_weights_cost(
             assert f"{recorded:.1e} of its largest value" in cost
 
 
+def test_compile_and_verify_say_what_halves_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits = ROOT / "examples" / "digits" / "digits.keras"
+
+    written = said(capsys, "compile", digits, "--storage", "float16")
+    out = said(capsys, "verify", "generated/digits", digits)
+
+    _, cost = written.splitlines()
+    assert cost.startswith("results as float16: 'dense_1' differs by ")
+    rows = {tuple(row.split()[:2]): row.split()[2:] for row in out.splitlines()[1:]}
+    assert float(rows["cpu", "dense_1"][0]) < 1e-5
+    assert len(rows["cpu", "dense_1"]) == 1
+    assert float(rows["gl", "dense_1"][1]) > 1e-5
+
+
 def test_verify_allows_no_more_than_what_rounding_costs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

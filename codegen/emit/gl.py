@@ -37,22 +37,26 @@ class GlFiles:
         return self.plans[0]
 
 
-def emit_gl(
+def emit_gl(  # noqa: PLR0913 - options, each by its name
     graph: Graph,
     *,
     names: Mapping[Value, str],
     limits: Limits | Sequence[Limits],
     batch: int,
     where: str,
+    storage: Storage = "float32",
 ) -> GlFiles:
     """Return what the gl target adds to the package of an optimised graph.
 
     *names* are the graph's constants and their names in the weights file. Several
     *limits* make a ladder, lowest first: the weights are stored once, the executor
-    takes the highest plan that its device satisfies. Raises CompileError.
+    takes the highest plan that its device satisfies. *storage* is what results are
+    stored as. Raises CompileError.
     """
     ladder = [limits] if isinstance(limits, Limits) else list(limits)
-    plans = tuple(plan(graph, batch=batch, limits=x, where=where) for x in ladder)
+    plans = tuple(
+        plan(graph, batch=batch, limits=x, where=where, storage=storage) for x in ladder
+    )
     stored = _stored(plans, names)
     known = _contents(names)
     values = [value for gl in plans for value in _values(gl)]

@@ -12,6 +12,7 @@ from textwrap import wrap
 from keramos.emit.activation import Activation
 from keramos.emit.cpu.module import module, tidy
 from keramos.emit.describe import layers, shape_text
+from keramos.emit.halves import Halves
 from keramos.emit.precision import Precision
 from keramos.emit.sample import Sample, emit_sample, sample
 from keramos.emit.web import emit_web
@@ -61,6 +62,7 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
     taps: Sequence[str] = (),
     activation: Activation | None = None,
     precision: Sequence[Precision] = (),
+    halves: Halves | None = None,
 ) -> dict[str, bytes]:
     """Return the files of package *name*, by path in its folder.
 
@@ -68,7 +70,8 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
     constants that only it stores, by name. *javascript* is the graph as an ES module:
     with it, the package has the web target. *options* are JSON; they stand in the
     manifest, as does *precision*, what they cost. *given* is the sample to verify with;
-    without one it is made up. Behind its own outputs the graph has those of the layers
+    without one it is made up, and *halves* what gl gives for it if it stores results as
+    halves. Behind its own outputs the graph has those of the layers
     *taps*, then what the graph of *activation* takes.
     """
     if identifier(name) != name:
@@ -105,6 +108,7 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
         "has_weights": cpu.has_weights,
         "has_gl": gl is not None,
         "weights": options.get("weights", "float32"),
+        "halves": halves is not None,
     }
     table = _table(graph)
     texts = {
@@ -118,7 +122,12 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
     for vendor in sorted({*ALWAYS_VENDORED, *cpu.vendored, *vendored_too}):
         texts[f"{vendor}.py"] = vendored.source(f"{vendor.removeprefix('_')}.py")
     files = {path: text.encode() for path, text in texts.items()}
-    files["sample.safetensors"] = emit_sample(graph, given, outputs=own)
+    files["sample.safetensors"] = emit_sample(
+        graph,
+        given,
+        outputs=own,
+        more=None if halves is None else halves.tensors(names[:own]),
+    )
     files["weights.safetensors"] = stored
     files.update(gl or {})
     files.update({} if activation is None else activation.files)
@@ -135,7 +144,9 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
             activation=None if activation is None else activation.graph,
         )
     files = dict(sorted(files.items()))
-    files[MANIFEST] = _manifest(files, name, options, provenance, precision)
+    files[MANIFEST] = _manifest(
+        files, name, options, provenance, precision=precision, halves=halves
+    )
     return files
 
 
@@ -226,12 +237,14 @@ def _weight_count(node: Node) -> int:
     return total
 
 
-def _manifest(
+def _manifest(  # noqa: PLR0913 - parts of one document
     files: Mapping[str, bytes],
     name: str,
     options: Mapping[str, object],
     provenance: Provenance,
+    *,
     precision: Sequence[Precision],
+    halves: Halves | None,
 ) -> bytes:
     document: dict[str, object] = {
         "name": name,
@@ -256,6 +269,8 @@ def _manifest(
             }
             for each in precision
         ]
+    if halves is not None and halves.warnings():
+        document["warnings"] = list(halves.warnings())
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 

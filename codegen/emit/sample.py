@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from keramos.emit.weights import Tensor, safetensors
 from keramos.graph import Graph, Value, ValueKey
 from keramos.plan.cpu import result_name
+from keramos.plan.halves import Rounding
 from keramos.plan.names import stage_names
 from keramos.primitives import Shape, Spec
 from keramos.runtime_min.vendored.verification import digest
@@ -95,10 +97,17 @@ def _lengths(shape: Shape, length: int) -> tuple[int, ...]:
     return tuple(length if d is None else d for d in shape)
 
 
-def emit_sample(graph: Graph, given: Sample, *, outputs: int | None = None) -> bytes:
+def emit_sample(
+    graph: Graph,
+    given: Sample,
+    *,
+    outputs: int | None = None,
+    more: Mapping[str, Array] | None = None,
+) -> bytes:
     """Return ``sample.safetensors`` with the first *outputs* of the graph, or all.
 
-    The digests of stages are those of the first sample.
+    The digests of stages are those of the first sample. *more* are further tensors,
+    float32, by name.
     """
     tensors: dict[str, Tensor] = {}
     for number, (x, array) in enumerate(zip(graph.inputs, given.inputs, strict=True)):
@@ -123,6 +132,9 @@ def emit_sample(graph: Graph, given: Sample, *, outputs: int | None = None) -> b
         if given.outputs is not None:
             array = given.outputs[place]
         tensors[f"output.{name}"] = _tensor(array, y.spec)
+    tensors |= {
+        name: _tensor(array, Spec(array.shape)) for name, array in (more or {}).items()
+    }
     return safetensors(tensors)
 
 
@@ -148,22 +160,28 @@ def _batched(
     return [np.broadcast_to(y, (n, *y.shape[1:])) for y in arrays]
 
 
-def trace(graph: Graph, inputs: Sequence[Array]) -> Iterator[tuple[Value, Array]]:
+def trace(
+    graph: Graph, inputs: Sequence[Array], rounding: Rounding | None = None
+) -> Iterator[tuple[Value, Array]]:
     """Yield every input, constant and result with its value, in float64, in order.
 
-    A value is forgotten behind its last reader.
+    A value is forgotten behind its last reader. *rounding* is what storing inputs and
+    results does to them.
     """
     known: dict[ValueKey, Array] = {}
     readers = _last_readers(graph)
     for x, array in zip(graph.inputs, inputs, strict=True):
-        known[x] = array.astype(np.float64) if array.dtype == np.float32 else array
+        wide = array.astype(np.float64) if array.dtype == np.float32 else array
+        known[x] = wide if rounding is None else rounding.input(x, wide)
         yield x, known[x]
     for y in graph.outputs:
         if y.constant is not None:
             yield y, y.constant.array()[None]
     for place, node in enumerate(graph.nodes):
         given = [_wide(x, known) for x in node.inputs]
-        for y, array in zip(node.results(), node.evaluate(*given), strict=True):
+        run = node.evaluate if rounding is None else partial(rounding.results, node)
+        results = run(*given)
+        for y, array in zip(node.results(), results, strict=True):
             known[y.key] = array
             if y.key in readers:
                 yield y, array

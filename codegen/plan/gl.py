@@ -8,7 +8,7 @@ node a family and a number of draws. Nothing is left to decide at run time.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from keramos.errors import CompileError, Problem, quoted
@@ -16,6 +16,7 @@ from keramos.expr import operand
 from keramos.graph import Constant, Graph, Node, Storage, Value, ValueKey, apply
 from keramos.plan.factor_scales import factor_scales
 from keramos.plan.joins import Place, fills_texels, joins
+from keramos.plan.halves import exact_in_body, exact_values
 from keramos.plan.kernels import (
     Kernel,
     NoKernelError,
@@ -224,14 +225,23 @@ def _flattened(steps: Iterable[Step]) -> Iterator[Stage]:
             yield step
 
 
-def plan(graph: Graph, *, batch: int, limits: Limits, where: str) -> GlPlan:
+def plan(
+    graph: Graph,
+    *,
+    batch: int,
+    limits: Limits,
+    where: str,
+    storage: Storage = "float32",
+) -> GlPlan:
     """Return the plan of an optimised graph.
 
-    *where* names the model in errors. Raises CompileError for free dimensions, for
-    tensors that don't fit the limits, and for what has no kernel.
+    *storage* is what results are stored as, where that can hold them. *where* names the
+    model in errors. Raises CompileError for free dimensions, for tensors that don't fit
+    the limits, and for what has no kernel.
     """
     _refuse_free(graph, where)
-    return _Builder(graph, batch=batch, limits=limits, where=where).build()
+    builder = _Builder(graph, batch=batch, limits=limits, where=where, storage=storage)
+    return builder.build()
 
 
 def _refuse_free(graph: Graph, where: str) -> None:
@@ -323,8 +333,17 @@ def _sliced(source: Tensor, node: Node, primitive: Slice) -> Tensor | None:
 class _Builder:
     """Gives values tensors while it walks the nodes."""
 
-    def __init__(self, graph: Graph, *, batch: int, limits: Limits, where: str) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        batch: int,
+        limits: Limits,
+        where: str,
+        storage: Storage,
+    ) -> None:
         self.batch = batch
+        self.results_as = storage
         self.limits = limits
         self.where = where
         graph = factor_scales(graph)
@@ -335,6 +354,7 @@ class _Builder:
         self.readers = _readers(self.graph)
         self.joins = joins(self.graph)
         self.roots: dict[Node, Tensor] = {}
+        self.exact = exact_values(self.graph)
         self.tensors: dict[ValueKey, Tensor] = {}
         self.constants: dict[tuple[Constant, str], ConstantTensor] = {}
         self.steps: list[Step] = []
@@ -346,7 +366,7 @@ class _Builder:
     def build(self) -> GlPlan:
         """Return the plan."""
         for x in self.graph.inputs:
-            self.tensors[x] = self.tensor(f"input {quoted(x.name)}", x.shape)
+            self.tensors[x] = self.tensor(f"input {quoted(x.name)}", x)
         for node in self.graph.nodes:
             self.visit(node)
         if self.problems:
@@ -382,17 +402,23 @@ class _Builder:
     def copy(self, value: Value, name: str) -> Tensor:
         """Add a stage that copies *value* into a tensor of its own."""
         node = Node(Map(operand(0), value.dtype), (value,), (value.spec,))
-        output = self.tensor("model", value.shape, node)
+        output = self.tensor("model", value, node)
         self.stage(node, name, output)
         return output
+
+    def storage(self, value: Value) -> Storage:
+        """Return what *value* is stored as."""
+        exact = value.dtype == "int32" or value.key in self.exact
+        return "float32" if exact else self.results_as
 
     def home(self) -> int:
         """Return a new storage number."""
         self.homes += 1
         return self.homes - 1
 
-    def tensor(self, label: str, shape: Shape, node: Node | None = None) -> Tensor:
-        """Return a batched tensor in the layout that suits its shape and *node*."""
+    def tensor(self, label: str, value: Value, node: Node | None = None) -> Tensor:
+        """Return a batched tensor for *value* in the layout that suits *node*."""
+        shape = value.shape
         try:
             layout = self.arranged(shape, self.limits, node)
         except DoesNotFitError:
@@ -401,7 +427,7 @@ class _Builder:
         except NoKernelError:
             # Which the stage is going to report.
             layout = image(shape, batch=self.batch, limits=UNLIMITED)
-        return Tensor(shape, layout, self.home())
+        return Tensor(shape, layout, self.home(), storage=self.storage(value))
 
     def arranged(self, shape: Shape, limits: Limits, node: Node | None) -> Layout:
         """Return the layout of the result of *node*, or of an input without one."""
@@ -447,7 +473,7 @@ class _Builder:
             return
         output = self.targets.get(node)
         if output is None:
-            output = self.tensor(self.label(node), node.specs[0].shape, node)
+            output = self.tensor(self.label(node), node.results()[0], node)
         self.tensors[node, 0] = output
         self.stage(node, self.names.get(node, "stage"), output)
 
@@ -488,6 +514,11 @@ class _Builder:
             for x, place in self.joins.parts[node]
         ]
         readers = self.readers.get((node, 0), [])
+        values = [*node.results(), *(x for x, _ in self.joins.parts[node])]
+        storages = {self.storage(x) for x in values}
+        if len(storages) > 1:
+            self.joins.dissolve(node)
+            return False
         try:
             layout = best_join(
                 shape, pieces, batch=self.batch, limits=self.limits, readers=readers
@@ -495,7 +526,8 @@ class _Builder:
         except (DoesNotFitError, NoKernelError):
             self.joins.dissolve(node)
             return False
-        self.roots[node] = Tensor(shape, layout, self.home())
+        (storage,) = storages
+        self.roots[node] = Tensor(shape, layout, self.home(), storage=storage)
         return True
 
     def stage(
@@ -532,7 +564,7 @@ class _Builder:
             layout = reinterpret(source.layout, node.specs[0].shape)
             if layout is None:
                 return None
-            return Tensor(node.specs[0].shape, layout, source.home)
+            return replace(source, shape=node.specs[0].shape, layout=layout)
         if isinstance(node.primitive, Slice):
             return _sliced(self.source(node.inputs[0]), node, node.primitive)
         return None
@@ -550,7 +582,10 @@ class _Builder:
         pairs, known = self.enter(node, scan, scan.body, name)
         outside, self.steps = self.steps, []
         states = [second for _, second in pairs]
-        results = self.body(_with_constants(scan.body, known), name, states)
+        needed = {k for k in range(len(node.specs)) if (node, k) in self.exact}
+        _, exact = exact_in_body(scan, scan.body, needed)
+        body = factor_scales(_with_constants(scan.body, known))
+        results = self.body(body, name, states, exact)
         for second, y in zip(states, results, strict=False):
             if self.tensors.get(y.key) is not second:
                 self.stage(_identity(y, node), f"{name}_next", second)
@@ -615,13 +650,16 @@ class _Builder:
             self.visit(column.node)
         return column
 
-    def body(self, body: Graph, name: str, states: Sequence[Tensor]) -> list[Value]:
+    def body(
+        self, body: Graph, name: str, states: Sequence[Tensor], exact: Collection[int]
+    ) -> list[Value]:
         """Visit the nodes of a Scan's body; return its results.
 
-        Nodes that give the next *states* write them where they belong.
+        Nodes that give the next *states* write them where they belong. *exact* are the
+        outputs that halves can't hold.
         """
-        body = factor_scales(body)
         prepared = prepare(body)
+        self.exact |= exact_values(prepared.graph, exact)
         for y, state in zip(prepared.graph.outputs, states, strict=False):
             if y.node is not None and _has_stage(y.node):
                 self.targets.setdefault(y.node, state)
@@ -641,8 +679,10 @@ class _Builder:
             self.too_large(self.label(node), (steps, *shape))
             layout = sequence(shape, steps, batch=self.batch, limits=UNLIMITED)
         home = self.home()
-        self.tensors[node, index] = Tensor((steps, *shape), layout.whole, home)
-        part = Tensor(y.shape, layout.step, home)
+        storage = self.storage(Value(node.specs[index], node=node, index=index))
+        whole = Tensor((steps, *shape), layout.whole, home, storage=storage)
+        self.tensors[node, index] = whole
+        part = Tensor(y.shape, layout.step, home, storage=storage)
         self.stage(_identity(y, node), f"{name}_step", part, layout.origins)
         self.sequences[home] = layout.whole
 
@@ -704,7 +744,8 @@ def _written(
     if found is None:
         raise TypeError("the layout has no such part")
     layout, origin = found
-    return Tensor(shape, layout, whole.home), (origin,) if any(origin) else ()
+    written = Tensor(shape, layout, whole.home, storage=whole.storage)
+    return written, (origin,) if any(origin) else ()
 
 
 def _readers(graph: Graph) -> dict[ValueKey, list[Node]]:
@@ -739,11 +780,13 @@ def _allocate(
     layouts: dict[int, Layout] = {x.home: x.layout for x in inputs}
     layouts |= {stage.output.home: stage.output.layout for stage in _flattened(steps)}
     layouts |= whole
+    storages = {x.home: x.storage for x in inputs}
+    storages |= {s.output.home: s.output.storage for s in _flattened(steps)}
     textures: list[Texture] = []
     tenants: list[list[int]] = []
     places: dict[int, int] = {}
     for home in sorted(layouts, key=lambda home: (-layouts[home].texels, home)):
-        need = _texture(layouts[home], "float32")
+        need = _texture(layouts[home], storages[home])
         for number, texture in enumerate(textures):
             busy = any(_overlap(lives[other], lives[home]) for other in tenants[number])
             if not busy and _suits(texture, need):
@@ -788,4 +831,8 @@ def _suits(texture: Texture, need: Texture) -> bool:
         and texture.height >= need.height
         and texture.layers >= need.layers
     )
-    return large and texture.bytes <= WASTE * need.bytes
+    return (
+        texture.storage == need.storage
+        and large
+        and texture.bytes <= WASTE * need.bytes
+    )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from keramos.emit.gl import emit_gl
 from keramos.emit.weights import weights
-from keramos.graph import Graph
+from keramos.graph import Graph, Storage
 from keramos.plan.gl import GlPlan
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
@@ -36,17 +36,20 @@ class Weights:
     arrays: dict[str, NDArray[Any]]
 
 
-def run(
+def run(  # noqa: PLR0913 - options, each by its name
     graph: Graph,
     inputs: Sequence[NDArray[Any]],
     folder: Path,
     *,
     limits: Limits,
     batch: int,
+    storage: Storage = "float32",
 ) -> tuple[list[NDArray[np.float32]], GlPlan]:
     """Emit *graph* into *folder*, run it, and return the outputs and the plan."""
     names = constant_names(graph)
-    gl = emit_gl(graph, names=names, limits=limits, batch=batch, where="model")
+    gl = emit_gl(
+        graph, names=names, limits=limits, batch=batch, where="model", storage=storage
+    )
     for path, data in gl.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)

@@ -17,6 +17,19 @@ from keramos.passes.round_weights import round_weights
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "digits.keras"
 STORAGES: tuple[Storage, ...] = ("float16", "uint8")
+VERIFY = """async ([name, device]) => {
+    const model = await harness.load(name, {device});
+    return model.verify().finally(() => model.dispose());
+}"""
+# Devices that render to halves alone, and the browser's own way back.
+HALVES_ALONE = """() => {
+    const gl = WebGL2RenderingContext.prototype;
+    window.extension ??= gl.getExtension;
+    gl.getExtension = function (name) {
+        return name === "EXT_color_buffer_float" ? null : extension.call(this, name);
+    };
+}"""
+FLOATS_TOO = "() => { WebGL2RenderingContext.prototype.getExtension = extension; }"
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -39,14 +52,33 @@ def test_digits_verify_themselves(
     name = f"digits_{storage}"
     compile_model(DIGITS, root, name=name, weights=storage)
 
-    report = ask(
-        page,
-        """async ([name, device]) => {
-            const model = await harness.load(name, {device});
-            return model.verify().finally(() => model.dispose());
-        }""",
-        [name, device],
-    )
+    report = ask(page, VERIFY, [name, device])
 
     assert report["device"] == device
     assert report["stages"] > 1
+
+
+def test_results_stored_as_halves_verify_themselves(root: Path, page: Page) -> None:
+    compile_model(DIGITS, root, name="halves", storage="float16")
+
+    report = ask(page, VERIFY, ["halves", "webgl2"])
+
+    assert report["allowed"] < 1e-2
+    assert report["error"] <= report["allowed"]
+
+
+def test_devices_that_render_to_halves_alone_run_packages_of_halves(
+    root: Path, page: Page
+) -> None:
+    compile_model(DIGITS, root, name="floats")
+    compile_model(DIGITS, root, name="halves", storage="float16")
+
+    page.evaluate(HALVES_ALONE)
+    try:
+        report = ask(page, VERIFY, ["halves", "webgl2"])
+        text = ask(page, "() => harness.load('floats').catch(({message}) => message)")
+    finally:
+        page.evaluate(FLOATS_TOO)
+
+    assert report["device"] == "webgl2"
+    assert text == "this GPU can't render to float textures"
