@@ -27,6 +27,7 @@ from keramos.passes import optimise
 from keramos.passes.round_weights import round_weights
 from keramos.plan.layout import Limits, Profile
 from keramos.plan.names import constant_names
+from keramos.plan.prepare import Target
 from keramos.plan.profile import PROFILES, limits
 from keramos.source import KerasFile
 from keramos.text import identifier
@@ -235,15 +236,14 @@ def rounded_outputs(
     options: Options,
     calls: Sequence[Mapping[str, Array]],
     *,
-    target: str = "cpu",
+    halves: bool = False,
 ) -> list[dict[str, Array]]:
-    """Return the outputs by name when numbers are rounded as on *target*.
+    """Return the outputs by name when weights are rounded, and as *halves* results too.
 
     *calls* are one after the other: a model with states goes on.
     """
     exact = _imported(sources, options, report=silent).graph
     graph = round_weights(exact, options.weights)
-    halves = target == "gl" and options.storage == "float16"
     count = len(graph.public_outputs)
     states = first_states(graph)
     results = []
@@ -252,7 +252,8 @@ def rounded_outputs(
         found = outputs(graph, given)
         states = found[count:]
         if halves:
-            found = run_on_halves(graph, given, batch=options.batch or 1).outputs
+            target = _target(options, options.batch or 1)
+            found = [*run_on_halves(graph, given, target=target).outputs]
         results.append(dict(zip(graph.output_names, found[:count], strict=False)))
     return results
 
@@ -350,6 +351,11 @@ def _tapped(
     return found
 
 
+def _target(options: Options, batch: int) -> Target:
+    """Return the device of the lowest limits, where the package runs everywhere."""
+    return Target(batch, limits(min(options.max_texture_size), options.profile))
+
+
 def _batch(graph: Graph, stated: int | None, where: str) -> int:
     """Return the samples per draw list; raise CompileError where it can't be *stated*.
 
@@ -379,7 +385,8 @@ def _emitted(
         if graph.states:
             problem = "is stateful, and halves would lose digits from call to call"
             raise CompileError.at(where, problem, "leave --storage out")
-        halves = run_on_halves(graph, given.inputs, batch=batch)
+        target = _target(options, batch)
+        halves = run_on_halves(graph, given.inputs, target=target)
     precision = _precision(model, graph, given, options, halves)
     stated: dict[str, object] = {
         "targets": list(options.targets),

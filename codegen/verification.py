@@ -130,8 +130,9 @@ def verify_package(
         if model is not None and costs:
             report(f"rounding {model.name}")
             sources = Sources(model, weights_file)
+            halves = target == "gl" and manifest.options.storage == "float16"
             rounded = _joined(
-                rounded_outputs(sources, manifest.options, calls, target=target)
+                rounded_outputs(sources, manifest.options, calls, halves=halves)
             )
             rounding = {name: _error(y, rounded[name]) for name, y in expected.items()}
         comparisons += (

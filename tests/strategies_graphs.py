@@ -51,6 +51,8 @@ LENGTHS = (5, 6, 7, 9)
 
 _MOST_ELEMENTS = 400
 _LONGEST = 24
+# Keras has no windows of more axes.
+_MOST_SPATIAL = 3
 
 
 def inputs_for(
@@ -415,7 +417,7 @@ def _outer(b: _Builder, x: Value) -> bool:
 def _conv(b: _Builder, x: Value) -> bool:
     rank = len(x.shape) - 1
     channels = x.shape[-1]
-    if channels is None:
+    if channels is None or rank > _MOST_SPATIAL:
         return False
     groups = b.choose([g for g in range(1, channels + 1) if channels % g == 0])
     filters = groups * b.integer(1, 3)
@@ -451,6 +453,8 @@ def _steps(
 
 def _window(b: _Builder, x: Value) -> bool:
     rank = len(x.shape) - 1
+    if rank > _MOST_SPATIAL:
+        return False
     size = tuple(b.integer(1, 3) for _ in range(rank))
     strides, padding = _steps(b, x, rank, inside=min(size))
     return b.add(

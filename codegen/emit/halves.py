@@ -15,7 +15,7 @@ from keramos.plan.cpu import result_name
 from keramos.plan.factor_scales import factor_scales
 from keramos.plan.halves import Rounding, exact_values
 from keramos.plan.names import stage_names
-from keramos.plan.prepare import prepare
+from keramos.plan.prepare import Target, prepare
 from keramos.runtime_min.vendored.verification import digest
 
 Array = NDArray[Any]
@@ -52,13 +52,13 @@ class Halves:
         )
 
 
-def run_on_halves(graph: Graph, inputs: Sequence[Array], *, batch: int) -> Halves:
+def run_on_halves(graph: Graph, inputs: Sequence[Array], *, target: Target) -> Halves:
     """Return what *graph* gives for *inputs* when gl stores results as halves.
 
-    *batch* is the number of samples per draw list, on which kernels depend.
+    In which pieces long sums are stored depends on the *target*.
     """
     factored = factor_scales(graph)
-    prepared = prepare(factored, batch=batch)
+    prepared = prepare(factored, target=target)
     labels: dict[ValueKey, list[str]] = {}
     for node, name in stage_names(factored).items():
         for index, value in enumerate(prepared.results[node]):

@@ -15,8 +15,8 @@ from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
 from keramos.graph import Constant, Graph, Node, Storage, Value, ValueKey, apply
 from keramos.plan.factor_scales import factor_scales
-from keramos.plan.joins import Place, fills_texels, joins
 from keramos.plan.halves import exact_in_body, exact_values
+from keramos.plan.joins import Place, fills_texels, joins
 from keramos.plan.kernels import (
     Kernel,
     NoKernelError,

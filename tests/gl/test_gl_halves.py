@@ -23,6 +23,7 @@ from keramos.graph import Graph, apply, literal
 from keramos.plan.halves import halved
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
+from keramos.plan.prepare import Target
 from keramos.primitives import Gather, Map
 from keramos.runtime_min.vendored.gl import Executor
 from keramos.runtime_min.vendored.tensors import read_tensors
@@ -45,7 +46,8 @@ def test_programs_give_what_the_model_of_halves_gives(
     size: Limits, batch: int, graph: Graph
 ) -> None:
     inputs = inputs_for(graph, 2, np.random.default_rng(0))
-    expected = run_on_halves(graph, inputs, batch=batch).outputs
+    target = Target(batch, size)
+    expected = run_on_halves(graph, inputs, target=target).outputs
 
     with TemporaryDirectory() as folder:
         actual, _ = run(
@@ -138,7 +140,8 @@ def test_allocated_bytes_are_the_plan_s(tmp_path: Path) -> None:
 def test_stages_near_the_largest_half_are_named() -> None:
     (y,) = apply(Map(operand(0) * 30_000.0), value(4))
 
-    halves = run_on_halves(graph_of(y), [np.array([[0.5, 1, -1, 0]])], batch=1)
+    inputs = [np.array([[0.5, 1, -1, 0]])]
+    halves = run_on_halves(graph_of(y), inputs, target=Target(1, Limits()))
 
     (line,) = halves.warnings()
     assert line == (
@@ -150,7 +153,7 @@ def test_stages_near_the_largest_half_are_named() -> None:
 def test_digits_verify_themselves_and_tell_what_halves_cost(tmp_path: Path) -> None:
     package = compile_model(DIGITS, tmp_path, name="halves", storage="float16")
 
-    with imported(package.path).Model(device="gl") as model:
+    with imported(package.path).Model(device="gl", context=context()) as model:
         report = model.verify()
 
     assert package.costs[0].startswith("results as float16: 'dense_1' differs by ")
@@ -164,7 +167,7 @@ def test_halves_excuse_no_other_difference(tmp_path: Path) -> None:
     module = imported(package.path)
 
     with (
-        module.Model(device="gl") as model,
+        module.Model(device="gl", context=context()) as model,
         pytest.raises(module.VerificationError, match="'conv2d'"),
     ):
         model.verify()
