@@ -494,6 +494,25 @@ def _dense(draw: Draw, _: Shape) -> KerasObject:
     )
 
 
+def _recurrent(draw: Draw, _: Shape) -> KerasObject:
+    """Return a recurrent layer, sometimes one that goes both ways."""
+    kind = draw(st.sampled_from((layers.LSTM, layers.GRU, layers.SimpleRNN)))
+    options = {
+        "return_sequences": draw(st.booleans()),
+        "use_bias": draw(st.booleans()),
+        "unroll": draw(st.booleans()),
+    }
+    if draw(st.booleans()):
+        return layers.Bidirectional(kind(draw(st.integers(1, 3)), **options))
+    return kind(draw(st.integers(1, 5)), go_backwards=draw(st.booleans()), **options)
+
+
+def _time_distributed(draw: Draw, shape: Shape) -> KerasObject:
+    """Return a layer for rows, applied to each row of an image."""
+    makers = (_recurrent, _convolution, _dense)
+    return layers.TimeDistributed(draw(st.sampled_from(makers))(draw, shape[1:]))
+
+
 def _spatial_dropout(_: Draw, shape: Shape) -> KerasObject:
     """Return a SpatialDropout of the tensor's rank."""
     return (layers.SpatialDropout1D if len(shape) == 2 else layers.SpatialDropout2D)(
@@ -589,9 +608,10 @@ BY_RANK: dict[int, dict[str, LayerMaker]] = {
         "dense": _dense,
         "repeat_vector": lambda draw, _: layers.RepeatVector(draw(st.integers(1, 4))),
     },
-    2: SPATIAL,
+    2: SPATIAL | {"recurrent": _recurrent},
     3: SPATIAL
     | {
+        "time_distributed": _time_distributed,
         "depthwise": _depthwise,
         "separable": _separable,
         "transposed": _transposed,
