@@ -56,6 +56,14 @@ UNIFORM_GROUP = 4
 # What one fragment may compute: neighbours along w, channel blocks.
 PIXELS = (1, 2, 4, 8)
 GROUPS = (1, 2, 4, 8)
+# The neighbours and blocks of most fragments, the usual first.
+USUAL: Mapping[str, tuple[tuple[int, int], ...]] = {
+    "conv_rows": ((4, 2), (4, 1)),
+    "conv_slide": ((4, 2), (8, 1), (4, 1)),
+    "depthwise_rows": ((4, 1), (2, 1)),
+}
+# The estimates of kernels that differ by less are as good as equal.
+TOLERANCE = 0.1
 # From so many on, neighbours in the layers of a texture are as good as scattered.
 SCATTERED = 8
 
@@ -168,11 +176,21 @@ def best(
     shape = node.specs[0].shape
     penalty = sum(_penalty(reader, batch, limits) for reader in readers)
     candidates = [
-        (kernel.cost + (penalty if is_scattered(layout) else 0.0), number, kernel)
-        for number, layout in enumerate(layouts(shape, batch=batch, limits=limits))
+        (kernel.cost + (penalty if is_scattered(layout) else 0.0), kernel)
+        for layout in layouts(shape, batch=batch, limits=limits)
         for kernel in kernels(node, layout, limits)
     ]
-    return min(candidates, key=lambda candidate: candidate[:2])[2]
+    least = min(cost for cost, _ in candidates)
+    # Of those that are about as good the usual one, so that programs are shared.
+    good = [kernel for cost, kernel in candidates if cost <= least * (1 + TOLERANCE)]
+    return min(good, key=_rank)
+
+
+def _rank(kernel: Kernel) -> int:
+    """Return how unusual the shape of a fragment is for its family."""
+    usual = USUAL.get(kernel.family, ((1, 1),))
+    shape = (kernel.layout.pixels, kernel.layout.group)
+    return usual.index(shape) if shape in usual else len(usual)
 
 
 @dataclass(frozen=True, slots=True)

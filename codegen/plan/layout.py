@@ -397,13 +397,12 @@ def _split(digit: Digit, old: Extents, new: Extents) -> list[Digit] | None:
     strides = _strides(new)
     low = digit.divisor * _strides(old)[digit.axis]
     high = low * digit.radix
-    # Digits that overhang their axis leave holes, which another shape can't describe.
-    overhangs = digit.divisor * digit.radix > old[digit.axis]
-    same = strides[digit.axis] == _strides(old)[digit.axis]
-    if overhangs and not (same and old[digit.axis] == new[digit.axis]):
-        return None
-    if overhangs:
-        return [digit]
+    stride, extent = _strides(old)[digit.axis], old[digit.axis]
+    if digit.divisor * digit.radix > extent:
+        # It overhangs its axis, and leaves holes that only the same axis can describe.
+        same = (a for a in strides if (strides[a], new[a]) == (stride, extent))
+        axis = next(same, None)
+        return None if axis is None else [replace(digit, axis=axis)]
     inner = sorted(s for s in set(strides.values()) if low < s < high)
     bounds = [low, *inner, high]
     if any(b % a for a, b in pairwise(bounds)):

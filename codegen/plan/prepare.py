@@ -18,6 +18,7 @@ from keramos.expr import operand
 from keramos.graph import Graph, Node, Value, apply, literal
 from keramos.plan.kernels import best
 from keramos.plan.layout import CANONICAL_RANK, LANES, DoesNotFitError, Limits, blocks
+from keramos.plan.profile import DEVICES
 from keramos.primitives import (
     Contract,
     Conv,
@@ -26,20 +27,18 @@ from keramos.primitives import (
     Reshape,
     Resize,
     Shape,
-    Slice,
     Softmax,
     Transpose,
 )
 
 _IDENTITY = operand(0)
 MATRIX = 2
-BUSY = 1500
 # A loop of so many additions is too long for one fragment, if others could share it.
 LONG = 256
 # A piece of a sum has at least this many terms.
 SHORT = 64
 # Into so many pieces a sum may be cut.
-PIECES = (2, 4, 8)
+PIECES = (2, 4, 8, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,8 @@ def _computed(value: Value) -> Value:
 def _visit(node: Node, target: Target | None) -> tuple[Value, ...] | None:
     match node.primitive:
         case Contract() as contract:
-            cut = None if target is None else _cut(node, contract, target.batch)
-            return cut or _contract(node, contract)
+            cut = None if target is None else _cut(node, contract, target)
+            return cut or _contract(node, contract, target)
         case Conv() as conv if target is not None:
             return _cut_window(node, conv, target)
         case Reduce() as reduce:
@@ -200,10 +199,12 @@ def _reduce(node: Node, reduce: Reduce) -> tuple[Value, ...] | None:
     return _epilogue(_reshape(y, _sizes(primitive.infer(x.spec)[0].shape), node), node)
 
 
-def _contract(node: Node, contract: Contract) -> tuple[Value, ...]:
+def _contract(
+    node: Node, contract: Contract, target: Target | None
+) -> tuple[Value, ...]:
     a, b = node.operands
     if a.constant is not None and b.constant is None and not contract.a_batch:
-        return _swapped(node, contract)
+        return _swapped(node, contract, target)
     rest_a = _rest(a, contract.a_contract + contract.a_batch)
     rest_b = _rest(b, contract.b_contract + contract.b_batch)
     batch = [_sizes(a.shape)[i] for i in contract.a_batch]
@@ -213,7 +214,7 @@ def _contract(node: Node, contract: Contract) -> tuple[Value, ...]:
     free_b = [_sizes(b.shape)[i] for i in rest_b]
     shape = [*batch, *free_a, *free_b]
     if b.constant is not None and not batch:
-        return _dense(node, contract, left, (free_a, free_b, k))
+        return _dense(node, contract, left, (free_a, free_b, k), target)
     columns = math.prod(free_b)
     # Rows of b along its last axis stay as they are: the kernel reads them across.
     across = contract.b_contract == (len(b.shape) - 1,)
@@ -233,27 +234,31 @@ def _contract(node: Node, contract: Contract) -> tuple[Value, ...]:
     return _epilogue(_reshape(y, shape, node), node)
 
 
-def _cut(node: Node, contract: Contract, batch: int) -> tuple[Value, ...] | None:
+def _cut(node: Node, contract: Contract, target: Target) -> tuple[Value, ...] | None:
     """Return a product of few rows with constants as a sum of pieces of its sum.
 
-    None where there are enough results, or the sum is short.
+    None where there are enough results, or the sum is short, or its columns fill whole
+    texels: then it is cut as a convolution.
     """
+    batch, busy = target.batch, DEVICES[target.limits.profile].busy
     a, b = node.operands
     plain = contract.a_contract == (len(a.shape) - 1,) and contract.b_contract == (0,)
     if b.constant is None or len(b.shape) != MATRIX or not plain:
         return None
     depth, columns = _sizes(b.shape)
+    if columns % LANES == 0:
+        return None
     rows = math.prod(_sizes(a.shape)[:-1])
     results = batch * rows * blocks(columns)
     pieces = next(
         (
             count
             for count in (2, 4, 8, 16, 32)
-            if results * count >= BUSY or depth // count < 2 * SHORT
+            if results * count >= busy or depth // count < 2 * SHORT
         ),
         32,
     )
-    if results * 2 > BUSY or depth < 2 * SHORT or depth % (pieces * LANES):
+    if results * 2 > busy or depth < 2 * SHORT or depth % (pieces * LANES):
         return None
     part = depth // pieces
     left = _transpose(_reshape(a, [rows, pieces, part], node), [1, 0, 2], node)
@@ -292,53 +297,57 @@ def _cut_window(node: Node, conv: Conv, target: Target) -> tuple[Value, ...] | N
         )
         grouped = replace(conv, groups=pieces)
         (parts,) = apply(grouped, x, weights, origins=node.origins)
-        total = _total(node, parts, pieces)
-        if parts.node is None or total.node is None:
+        adding = _adding(node, parts, pieces)
+        if parts.node is None:
             continue
         try:
-            cost = target.cost(parts.node) + target.cost(total.node)
+            cost = target.cost(parts.node) + target.cost(adding)
         except DoesNotFitError:
             continue
         if cost < least:
-            least, chosen = cost, total
-    return None if chosen is None else (chosen,)
+            least, chosen = cost, adding
+    if chosen is None:
+        return None
+    return (_reshape(chosen.results()[0], _sizes(node.specs[0].shape), node),)
 
 
-def _total(node: Node, parts: Value, pieces: int) -> Value:
-    """Return the sum of equal runs of channels, with the epilogue of *node*."""
-    filters = (parts.shape[-1] or 0) // pieces
-    whole = (None, None, 1)
-    others = (whole,) * (len(parts.shape) - 1)
-    runs = [
-        apply(
-            Slice((*others, (k * filters, (k + 1) * filters, 1))),
-            parts,
-            origins=node.origins,
-        )[0]
-        for k in range(pieces)
-    ]
-    total = operand(0)
-    for k in range(1, pieces):
-        total = total + operand(k)
-    added = Map(total, "float32")
-    if node.epilogue is None:
-        return apply(added, *runs, origins=node.origins)[0]
-    fused = replace(
-        node, primitive=added, inputs=(*runs, *node.extras), arity=len(runs)
+def _adding(node: Node, parts: Value, pieces: int) -> Node:
+    """Return the sum of equal runs of channels, with the epilogue of *node*.
+
+    The runs are an axis in front of the channels, which stays as length 1.
+    """
+    *spatial, total = _sizes(parts.shape)
+    runs = _reshape(parts, [*spatial, pieces, total // pieces], node)
+    reduce = Reduce("sum", (len(spatial),), keepdims=True)
+    extras = tuple(
+        (
+            _reshape(x, [*_sizes(x.shape)[:-1], 1, x.shape[-1] or 0], node)
+            if len(x.shape) > 1
+            else x
+        )
+        for x in node.extras
     )
-    return fused.results()[0]
+    return replace(
+        node,
+        primitive=reduce,
+        inputs=(runs, *extras),
+        specs=reduce.infer(runs.spec),
+        arity=1,
+    )
 
 
 def _rest(x: Value, axes: tuple[int, ...]) -> list[int]:
     return [i for i in range(len(x.shape)) if i not in axes]
 
 
-def _swapped(node: Node, contract: Contract) -> tuple[Value, ...]:
+def _swapped(
+    node: Node, contract: Contract, target: Target | None
+) -> tuple[Value, ...]:
     """Return constant times value as value times constant, then transposed."""
     a, b = node.operands
     flipped = Contract(contract.b_contract, contract.a_contract)
     plain = Node(flipped, (b, a), flipped.infer(b.spec, a.spec), node.origins)
-    (y,) = _contract(plain, flipped)
+    (y,) = _contract(plain, flipped, target)
     left = len(b.shape) - len(contract.b_contract)
     total = len(node.specs[0].shape)
     order = [*range(left, total), *range(left)]
@@ -350,6 +359,7 @@ def _dense(
     contract: Contract,
     left: Value,
     sizes: tuple[list[int], list[int], int],
+    target: Target | None,
 ) -> tuple[Value, ...]:
     """Return a contraction with constant weights as a convolution with window 1."""
     free_a, free_b, k = sizes
@@ -362,21 +372,36 @@ def _dense(
     weights = _reshape(weights, [*ones, k, columns], node)
     left = _reshape(left, [*spatial, k], node)
     primitive = Conv(ones, ((0, 0),) * len(ones), ones, ones)
-    (y,) = apply(primitive, left, weights, origins=node.origins)
+    plain = Node(
+        primitive,
+        (left, weights),
+        primitive.infer(left.spec, weights.spec),
+        node.origins,
+    )
+    (y,) = plain.results()
     if _sizes(y.shape) == _sizes(node.specs[0].shape) and node.epilogue is not None:
         fused = replace(node, primitive=primitive, inputs=(left, weights, *node.extras))
-        return fused.results()
+        return _convolved(fused, target)
     shape = [*free_a, *free_b]
     extras = [
         x for x in node.extras if x.constant is None or len(x.shape) > len(free_b)
     ]
     if node.epilogue is None or extras:
+        (y,) = _convolved(plain, target)
         return _epilogue(_reshape(y, shape, node), node)
     flat = tuple(_flat(x, free_b, columns, node) for x in node.extras)
     fused = replace(
         node, primitive=primitive, inputs=(left, weights, *flat), specs=(y.spec,)
     )
-    return (_reshape(fused.results()[0], shape, node),)
+    return (_reshape(_convolved(fused, target)[0], shape, node),)
+
+
+def _convolved(node: Node, target: Target | None) -> tuple[Value, ...]:
+    """Return the result of a convolution, cut where that is faster."""
+    cut = None
+    if target is not None and isinstance(node.primitive, Conv):
+        cut = _cut_window(node, node.primitive, target)
+    return cut or node.results()
 
 
 def _flat(x: Value, free_b: list[int], columns: int, node: Node) -> Value:

@@ -37,7 +37,7 @@ class Device:
 DEVICES: Mapping[Profile, Device] = {
     # An NVIDIA H100, of which few multiprocessors run fragment programs.
     "gpu": Device(
-        draw=3.0,
+        draw=10.0,
         fetch=32.0,
         uniform=11.5,
         product=8.9,
