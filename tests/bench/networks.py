@@ -155,7 +155,7 @@ def run_networks(folder: Path, repeat: int) -> None:
     options: dict[str, Any] = {"backend": "egl"}
     context = moderngl.create_standalone_context(require=330, **options)
     sys.stdout.write(f"{context.info['GL_RENDERER']}\n")
-    columns = "load s   wall ms   gpu ms  draws programs texture MB"
+    columns = "load s   wall ms   gpu ms  us/draw  draws programs texture MB"
     sys.stdout.write(f"{'network':26s} {columns}\n")
     for out in sorted(path for path in folder.iterdir() if path.is_dir()):
         plan = json.loads((out / "shaders" / "plan.json").read_text())
@@ -171,7 +171,7 @@ def run_networks(folder: Path, repeat: int) -> None:
         # A GPU that was idle runs slower at first.
         while time.perf_counter() - start < loading + WARM_UP:
             executor.run(inputs)
-        wall, device = [], []
+        wall, device, issue = [], [], []
         for _ in range(repeat):
             start = time.perf_counter()
             query = context.query(time=True)
@@ -179,6 +179,12 @@ def run_networks(folder: Path, repeat: int) -> None:
                 executor.run(inputs)
             wall.append(time.perf_counter() - start)
             device.append(query.elapsed / 1e9)
+            with executor._drawing():
+                start = time.perf_counter()
+                for function, arguments in executor._all:
+                    function(*arguments)
+                issue.append(time.perf_counter() - start)
+                context.finish()
         executor.release()
         draws = sum(
             (
@@ -190,7 +196,7 @@ def run_networks(folder: Path, repeat: int) -> None:
         )
         sys.stdout.write(
             f"{out.name:26s} {loading:6.2f} {_median(wall):9.2f} {_median(device):8.2f}"
-            f" {draws:6d} {len(plan['programs']):8d}"
+            f" {_median(issue) / draws * 1e3:8.2f} {draws:6d} {len(plan['programs']):8d}"
             f" {plan['texture_bytes'] / 1e6:10.1f}\n"
         )
         sys.stdout.flush()
