@@ -28,6 +28,7 @@ from keramos.plan.layout import (
     blocks,
     canonical,
 )
+from keramos.plan.prologues import Prologue
 from keramos.primitives import (
     Concat,
     Contract,
@@ -121,6 +122,9 @@ def program(stage: Stage) -> Program:
     if stage.family not in OWN_MAIN:
         body.append(shaders.source("lib/each"))
     accessors = [_accessor(k, x, sizes) for k, x in enumerate(stage.operands)]
+    if stage.prologue is not None:
+        raw = accessors[0].replace("at0(", "raw0(")
+        accessors = [raw, *accessors[1:], _prologue(stage, stage.prologue)]
     prelude = [
         _constants(stage, sizes),
         _uniforms(stage),
@@ -536,6 +540,23 @@ def _accessor(index: int, tensor: Tensor, sizes: _Sizes) -> str:
     return f"vec4 at{index}({PARAMETERS}) {{\n    return {fetch};\n}}\n"
 
 
+def _prologue(stage: Stage, prologue: Prologue) -> str:
+    """Return the accessor that computes what the stage reads."""
+    inputs = prologue.node.inputs
+    shape = prologue.node.specs[0].shape
+    names = [f"v{k}" for k in range(len(inputs))]
+    lines = [f"    vec4 v{prologue.main} = raw0(n, d, h, w, b);"]
+    first = len(stage.operands) - len(prologue.others)
+    others = [k for k in range(len(inputs)) if k != prologue.main]
+    for index, k in enumerate(others, start=first):
+        fetched = _fetch(index, inputs[k].shape, stage, shape)
+        lines.append(f"    vec4 v{k} = {fetched};")
+    if not isinstance(prologue.node.primitive, Map):
+        raise TypeError("a prologue is elementwise")
+    lines.append(f"    return {_text(prologue.node.primitive.expr, names)};")
+    return "\n".join([f"vec4 at0({PARAMETERS}) {{", *lines, "}\n"])
+
+
 def _locate(layout: Layout, sizes: _Sizes, *, shifted: bool) -> str:
     """Return the inverse map: from the fragment to the indexes of its first block."""
     parts: dict[int, list[str]] = {axis: [] for axis in range(5)}
@@ -585,7 +606,7 @@ def _finish(stage: Stage, sizes: _Sizes) -> str:
         names = ["r"]
         for number, extra in enumerate(node.extras):
             index = stage.operand(len(node.operands) + number)
-            fetched = _fetch(index, extra.shape, stage)
+            fetched = _fetch(index, extra.shape, stage, stage.output.shape)
             lines.append(f"    vec4 e{number} = {fetched};")
             names.append(f"e{number}")
         lines.append(f"    r = {_text(node.epilogue, names)};")
@@ -609,10 +630,9 @@ def _text(expr: Expr, names: Sequence[str]) -> str:
     return render(expr, GLSL, names, lambda value: f"vec4({glsl_float(value)})")
 
 
-def _fetch(index: int, shape: Shape, stage: Stage) -> str:
-    """Return operand *index*, broadcast against the output, at the current texel."""
+def _fetch(index: int, shape: Shape, stage: Stage, out: Shape) -> str:
+    """Return operand *index*, broadcast against *out*, at the current texel."""
     tensor = stage.operands[index]
-    out = stage.output.shape
     axes = _axes(out, ("d", "h", "w"), "b")
     aligned = ["0" if size == 1 else axis for size, axis in _pair(shape, axes)]
     splat = bool(shape) and shape[-1] == 1 and bool(out) and out[-1] != 1
@@ -667,7 +687,7 @@ def _value(stage: Stage) -> str:
     if isinstance(primitive, Map):
         operands = stage.node.operands
         lines = [
-            f"    vec4 v{k} = {_fetch(k, x.shape, stage)};"
+            f"    vec4 v{k} = {_fetch(k, x.shape, stage, stage.output.shape)};"
             for k, x in enumerate(operands)
         ]
         names = [f"v{k}" for k in range(len(operands))]

@@ -25,6 +25,8 @@ from keramos.plan.kernels import (
     best,
     best_join,
     family,
+    has_stage,
+    keeps_channels,
     kernels,
 )
 from keramos.plan.layout import (
@@ -42,9 +44,11 @@ from keramos.plan.layout import (
     rows,
     sequence,
     table,
+    transposed,
 )
 from keramos.plan.names import stage_names
 from keramos.plan.prepare import Prepared, Target, prepare
+from keramos.plan.prologues import Prologue, prologues
 from keramos.primitives import (
     Conv,
     Map,
@@ -53,6 +57,7 @@ from keramos.primitives import (
     Shape,
     Slice,
     Spec,
+    Transpose,
 )
 from keramos.text import identifier, unique
 
@@ -105,8 +110,9 @@ class Stage:
     """One node: a program, run once per group of the output's layers.
 
     *operands* belong to the node's inputs, in order, but for weights in uniform
-    blocks. In a loop the output may be one step of a sequence: *origins* are then where
-    each step's texels start, as ``(x, y, layer)``.
+    blocks; with a *prologue* the first is its main input, and its others come last. In
+    a loop the output may be one step of a sequence: *origins* are then where each
+    step's texels start, as ``(x, y, layer)``.
     """
 
     name: str
@@ -115,6 +121,7 @@ class Stage:
     operands: tuple[Tensor, ...]
     output: Tensor
     origins: tuple[tuple[int, int, int], ...] = ()
+    prologue: Prologue | None = None
 
     @property
     def family(self) -> str:
@@ -277,11 +284,6 @@ def _names(graph: Graph, prepared: Prepared) -> dict[Node, str]:
     return names | dict(zip(rest, labels, strict=True))
 
 
-def _has_stage(node: Node) -> bool:
-    """Return whether *node* writes its result, rather than being a view."""
-    return node.epilogue is not None or not isinstance(node.primitive, Reshape | Slice)
-
-
 def _identity(value: Value, node: Node) -> Node:
     return Node(Map(operand(0), value.dtype), (value,), (value.spec,), node.origins)
 
@@ -351,8 +353,10 @@ class _Builder:
         self.graph = prepared.graph
         self.names = _names(graph, prepared)
         self.used = {x.key for x in self.graph.uses()}
-        self.readers = _readers(self.graph)
-        self.joins = joins(self.graph)
+        self.prologues = prologues(self.graph, batch=batch, limits=limits)
+        self.absorbed = {prologue.node for prologue in self.prologues.values()}
+        self.readers = _readers(self.graph, self.absorbed)
+        self.joins = joins(self.graph, self.absorbed)
         self.roots: dict[Node, Tensor] = {}
         self.exact = exact_values(self.graph)
         self.tensors: dict[ValueKey, Tensor] = {}
@@ -463,6 +467,8 @@ class _Builder:
         if isinstance(node.primitive, Scan):
             self.loop(node, node.primitive)
             return
+        if node in self.absorbed:
+            return
         view = self.view(node)
         if view is not None:
             self.tensors[node, 0] = view
@@ -545,12 +551,24 @@ class _Builder:
             problem = Problem(f"{self.where}: {self.label(node)}", str(error))
             self.problems.append(problem)
             return
-        operands = tuple(
-            self.operand(node, index)
+        prologue = self.prologues.get(node)
+        operands = [
+            (
+                self.operand(prologue.node, prologue.main)
+                if prologue is not None and index == 0
+                else self.operand(node, index)
+            )
             for index in range(len(node.inputs))
             if kernel.uniform is None or index != 1
-        )
-        self.steps.append(Stage(name, kernel, node, operands, output, origins))
+        ]
+        if prologue is not None:
+            operands += [
+                self.operand(prologue.node, index)
+                for index in range(len(prologue.node.inputs))
+                if index != prologue.main
+            ]
+        stage = Stage(name, kernel, node, tuple(operands), output, origins, prologue)
+        self.steps.append(stage)
 
     def view(self, node: Node) -> Tensor | None:
         """Return the result as a view of the operand, or None where it isn't one."""
@@ -564,6 +582,12 @@ class _Builder:
             layout = reinterpret(source.layout, node.specs[0].shape)
             if layout is None:
                 return None
+            return replace(source, shape=node.specs[0].shape, layout=layout)
+        if isinstance(node.primitive, Transpose) and keeps_channels(node.primitive):
+            source = self.source(node.inputs[0])
+            if not source.is_whole:
+                return None
+            layout = transposed(source.layout, node.primitive.permutation)
             return replace(source, shape=node.specs[0].shape, layout=layout)
         if isinstance(node.primitive, Slice):
             return _sliced(self.source(node.inputs[0]), node, node.primitive)
@@ -661,7 +685,7 @@ class _Builder:
         prepared = prepare(body)
         self.exact |= exact_values(prepared.graph, exact)
         for y, state in zip(prepared.graph.outputs, states, strict=False):
-            if y.node is not None and _has_stage(y.node):
+            if y.node is not None and has_stage(y.node):
                 self.targets.setdefault(y.node, state)
         labels = _names(body, prepared)
         self.names |= {node: f"{name}_{label}" for node, label in labels.items()}
@@ -748,13 +772,14 @@ def _written(
     return written, (origin,) if any(origin) else ()
 
 
-def _readers(graph: Graph) -> dict[ValueKey, list[Node]]:
-    """Return which nodes read each value, also through views of it."""
+def _readers(graph: Graph, absorbed: Collection[Node]) -> dict[ValueKey, list[Node]]:
+    """Return which nodes read each value, also through views and *absorbed* nodes."""
     readers: dict[ValueKey, list[Node]] = {}
     for node in reversed(graph.nodes):
         for x in node.inputs:
             mine = readers.setdefault(x.key, [])
-            mine += [node] if _has_stage(node) else readers.get((node, 0), [])
+            staged = has_stage(node) and node not in absorbed
+            mine += [node] if staged else readers.get((node, 0), [])
     return readers
 
 

@@ -7,12 +7,13 @@ the outermost storage, as the blocks of a DenseNet do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from keramos.graph import Graph, Node, Value
+from keramos.plan.kernels import has_stage
 from keramos.plan.layout import LANES
-from keramos.primitives import Concat, Reshape, Scan, Slice
+from keramos.primitives import Concat, Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,11 @@ class Joins:
         del self.parts[root]
 
 
-def joins(graph: Graph) -> Joins:
-    """Return the concatenations of *graph* that are written in place."""
+def joins(graph: Graph, absorbed: Collection[Node] = ()) -> Joins:
+    """Return the concatenations of *graph* that are written in place.
+
+    *absorbed* are the nodes that those which read them compute.
+    """
     found = Joins({}, {}, {})
     for node in reversed(graph.nodes):
         if fills_texels(node) and node not in found.places:
@@ -59,7 +63,7 @@ def joins(graph: Graph) -> Joins:
     for node, place in list(found.places.items()):
         if not fills_texels(node) and any(
             found.places.get(source, _NOWHERE).root is place.root
-            for source in _sources(node.inputs)
+            for source in _sources(node.inputs, absorbed)
         ):
             # It would read the texture that it writes.
             del found.places[node]
@@ -70,18 +74,18 @@ def joins(graph: Graph) -> Joins:
         empty = not any(
             p.root is root and n is not root for n, p in found.places.items()
         )
-        if empty or _copies_itself(root, found):
+        if empty or _copies_itself(root, found, absorbed):
             found.dissolve(root)
     return found
 
 
-def _copies_itself(root: Node, found: Joins) -> bool:
+def _copies_itself(root: Node, found: Joins, absorbed: Collection[Node]) -> bool:
     """Return whether a copy would read the storage that it writes."""
     return any(
         found.places.get(source, _NOWHERE).root is root
         for (join, number), place in found.copies.items()
         if place.root is root
-        for source in _sources(join.inputs[number : number + 1])
+        for source in _sources(join.inputs[number : number + 1], absorbed)
     )
 
 
@@ -117,21 +121,21 @@ def _assign(join: Node, place: Place, found: Joins) -> None:
 
 def _computed(node: Node) -> bool:
     """Return whether a single stage writes the result of *node*."""
-    if isinstance(node.primitive, Scan) or len(node.specs) > 1:
-        return False
-    return node.epilogue is not None or not isinstance(node.primitive, Reshape | Slice)
+    return not isinstance(node.primitive, Scan) and has_stage(node)
 
 
-def _sources(values: Sequence[Value]) -> Iterator[Node]:
-    """Yield the nodes in whose storage *values* are, through views."""
+def _sources(values: Sequence[Value], absorbed: Collection[Node]) -> Iterator[Node]:
+    """Yield the nodes in whose storage *values* are, through views and *absorbed*."""
     for x in values:
-        source = x.node
-        while source is not None and not (
-            _computed(source) or isinstance(source.primitive, Scan)
-        ):
-            source = source.inputs[0].node
-        if source is not None:
-            yield source
+        node = x.node
+        if node is None:
+            continue
+        if node in absorbed:
+            yield from _sources(node.inputs, absorbed)
+        elif _computed(node) or isinstance(node.primitive, Scan):
+            yield node
+        else:
+            yield from _sources(node.inputs[:1], absorbed)
 
 
 def _uses(graph: Graph, node: Node, found: Joins) -> Iterator[tuple[Node, int]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from keramos.graph import Node, Value
 from keramos.plan.layout import (
+    CANONICAL_RANK,
     LANES,
     B,
     DoesNotFitError,
@@ -56,6 +57,8 @@ UNIFORM_GROUP = 4
 # What one fragment may compute: neighbours along w, channel blocks.
 PIXELS = (1, 2, 4, 8)
 GROUPS = (1, 2, 4, 8)
+# What most fragments of a convolution compute.
+NEIGHBOURS, BLOCKS = 4, 2
 # The neighbours and blocks of most fragments, the usual first.
 USUAL: Mapping[str, tuple[tuple[int, int], ...]] = {
     "conv_rows": ((4, 2), (4, 1)),
@@ -163,6 +166,24 @@ def _conv_family(conv: Conv, kernel: Value) -> str:
         return "depthwise"
     aligned = depth % LANES == 0 and (filters // conv.groups) % LANES == 0
     return "conv" if aligned else "grouped"
+
+
+def has_stage(node: Node) -> bool:
+    """Return whether *node* writes its result, rather than being a view.
+
+    Views that the layout of their operand can't express are written all the same.
+    """
+    if node.epilogue is not None:
+        return True
+    if isinstance(node.primitive, Transpose):
+        return not keeps_channels(node.primitive)
+    return not isinstance(node.primitive, Reshape | Slice)
+
+
+def keeps_channels(transpose: Transpose) -> bool:
+    """Return whether other axes than the channels change places, each of its own."""
+    last = len(transpose.permutation) - 1
+    return last < CANONICAL_RANK and transpose.permutation[last:] == (last,)
 
 
 def best(

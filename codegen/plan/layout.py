@@ -388,6 +388,18 @@ def reinterpret(layout: Layout, shape: Shape) -> Layout | None:
     return Layout(new, c, tuple(digits))
 
 
+def transposed(layout: Layout, permutation: tuple[int, ...]) -> Layout:
+    """Return the layout of the same texels with their axes in another order.
+
+    *permutation* is that of a tensor of at most four axes, the channels last.
+    """
+    first = B + 1 - len(permutation)
+    source = [*range(first), *(first + axis for axis in permutation)]
+    n, d, h, w, b = (layout.extents[axis] for axis in source)
+    digits = (replace(digit, axis=source.index(digit.axis)) for digit in layout.digits)
+    return Layout((n, d, h, w, b), layout.channels, tuple(digits))
+
+
 def _strides(extents: Extents) -> dict[int, int]:
     return {axis: math.prod(extents[axis + 1 :]) for axis in (D, H, W, B)}
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from keramos.expr import operand
 from keramos.graph import Graph, Node, Value, apply, literal
-from keramos.plan.kernels import best
+from keramos.plan.kernels import best, has_stage
 from keramos.plan.layout import CANONICAL_RANK, LANES, DoesNotFitError, Limits, blocks
 from keramos.plan.profile import DEVICES
 from keramos.primitives import (
@@ -87,7 +87,7 @@ def prepare(graph: Graph, *, target: Target | None = None) -> Prepared:
 def _computed(value: Value) -> Value:
     """Return a value that a stage writes, for outputs that none would write."""
     source = value
-    while source.node is not None and isinstance(source.node.primitive, Reshape):
+    while source.node is not None and not has_stage(source.node):
         source = source.node.inputs[0]
     if source.node is not None:
         return value
@@ -280,6 +280,8 @@ def _cut_window(node: Node, conv: Conv, target: Target) -> tuple[Value, ...] | N
     *window, depth, filters = _sizes(kernel.shape)
     if conv.groups > 1 or kernel.constant is None or filters % LANES:
         return None
+    if len(window) >= CANONICAL_RANK - 1:
+        return None
     try:
         least = target.cost(node)
     except DoesNotFitError:
@@ -308,32 +310,20 @@ def _cut_window(node: Node, conv: Conv, target: Target) -> tuple[Value, ...] | N
             least, chosen = cost, adding
     if chosen is None:
         return None
-    return (_reshape(chosen.results()[0], _sizes(node.specs[0].shape), node),)
+    return chosen.results()
 
 
 def _adding(node: Node, parts: Value, pieces: int) -> Node:
     """Return the sum of equal runs of channels, with the epilogue of *node*.
 
-    The runs are an axis in front of the channels, which stays as length 1.
+    The runs become the first axis, which is one more view of what lies there.
     """
     *spatial, total = _sizes(parts.shape)
-    runs = _reshape(parts, [*spatial, pieces, total // pieces], node)
-    reduce = Reduce("sum", (len(spatial),), keepdims=True)
-    extras = tuple(
-        (
-            _reshape(x, [*_sizes(x.shape)[:-1], 1, x.shape[-1] or 0], node)
-            if len(x.shape) > 1
-            else x
-        )
-        for x in node.extras
-    )
-    return replace(
-        node,
-        primitive=reduce,
-        inputs=(runs, *extras),
-        specs=reduce.infer(runs.spec),
-        arity=1,
-    )
+    rank = len(spatial)
+    split = _reshape(parts, [*spatial, pieces, total // pieces], node)
+    runs = _transpose(split, [rank, *range(rank), rank + 1], node)
+    inputs = (runs, *node.extras)
+    return replace(node, primitive=Reduce("sum", (0,)), inputs=inputs, arity=1)
 
 
 def _rest(x: Value, axes: tuple[int, ...]) -> list[int]:

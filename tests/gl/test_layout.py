@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from keramos.plan.layout import (
+    CANONICAL_RANK,
     LANES,
     DoesNotFitError,
     Layout,
@@ -16,10 +19,12 @@ from keramos.plan.layout import (
     image,
     is_bijective,
     packing,
+    part,
     positions,
     reinterpret,
     rows,
     table,
+    transposed,
 )
 
 SHAPES = st.lists(st.integers(1, 40), min_size=1, max_size=5).filter(
@@ -109,6 +114,45 @@ def _values(layout: Layout, shape: tuple[int, ...]) -> list[int]:
     places = positions(layout)[..., None] * LANES + np.arange(LANES)
     whole = places.reshape(*layout.extents[:-1], -1)
     return whole[..., : shape[-1]].ravel().tolist()
+
+
+@given(layouts(), st.randoms(use_true_random=False))
+def test_a_transposed_layout_reads_the_elements_in_the_new_order(
+    case: tuple[Layout, tuple[int, ...], Limits], random: Random
+) -> None:
+    layout, shape, _ = case
+    assume(len(shape) <= CANONICAL_RANK)
+    order = list(range(len(shape) - 1))
+    random.shuffle(order)
+    permutation = (*order, len(shape) - 1)
+
+    view = transposed(layout, permutation)
+
+    batch = layout.extents[0]
+    places = np.reshape(_values(layout, shape), (batch, *shape))
+    moved = places.transpose(0, *(axis + 1 for axis in permutation))
+    new = tuple(shape[axis] for axis in permutation)
+    assert _values(view, new) == moved.ravel().tolist()
+
+
+@given(layouts(), st.data())
+def test_a_part_of_a_layout_lies_where_the_whole_has_it(
+    case: tuple[Layout, tuple[int, ...], Limits], data: st.DataObject
+) -> None:
+    layout, shape, _ = case
+    total = -(-shape[-1] // LANES)
+    first = data.draw(st.integers(0, total - 1))
+    channels = LANES * data.draw(st.integers(1, total - first))
+    found = part(layout, first=first, channels=channels)
+    assume(found is not None)
+    assert found is not None
+    piece, (x, y, layer) = found
+
+    whole = positions(layout)[..., first : first + channels // LANES]
+    depth, rest = np.divmod(positions(piece), piece.width * piece.height)
+    rows_, columns = np.divmod(rest, piece.width)
+    moved = (depth + layer) * layout.height + rows_ + y
+    assert np.array_equal(moved * layout.width + columns + x, whole)
 
 
 def test_a_flattened_image_with_whole_texels_needs_no_copy() -> None:
