@@ -42,12 +42,14 @@ uniform sampler2DArray t2;
 const int first = 0;
 layout(location = 0) out vec4 o0;
 layout(location = 1) out vec4 o1;
-#define EACH_CELL(F) F(0, 0, r00, o0) F(1, 0, r10, o1)
-#define EACH_COLUMN(F) F(0, x0) F(1, x1) F(2, x2) F(3, x3)
+layout(location = 2) out vec4 o2;
+layout(location = 3) out vec4 o3;
+#define EACH_CELL(F) F(0, 0, r00, o0) F(1, 0, r10, o1) F(2, 0, r20, o2) F(3, 0, r30, o3)
+#define EACH_COLUMN(F) F(0, x0) F(1, x1) F(2, x2) F(3, x3) F(4, x4) F(5, x5)
 #define EACH_TAP(F) F(0, 0, CELLS_00) F(1, 0, CELLS_10) F(2, 0, CELLS_20)
-#define CELLS_00(F) F(x0, r00) F(x1, r10)
-#define CELLS_10(F) F(x1, r00) F(x2, r10)
-#define CELLS_20(F) F(x2, r00) F(x3, r10)
+#define CELLS_00(F) F(x0, r00) F(x1, r10) F(x2, r20) F(x3, r30)
+#define CELLS_10(F) F(x1, r00) F(x2, r10) F(x3, r20) F(x4, r30)
+#define CELLS_20(F) F(x2, r00) F(x3, r10) F(x4, r20) F(x5, r30)
 
 vec4 at0(int n, int d, int h, int w, int b) {
     return texelFetch(t0, ivec3(w, h, 0), 0);
@@ -66,7 +68,7 @@ void locate(out int n, out int d, out int h, out int w, out int b) {
     n = 0;
     d = 0;
     h = p.y / TO_H_Y_WEIGHT;
-    w = p.y % TO_W_Y_RADIX * 2 + first;
+    w = p.y % TO_W_Y_RADIX * 4 + first;
     b = p.x;
 }
 

@@ -51,7 +51,7 @@ layout(location = 1) out vec4 o1;
 #define CELLS_20(F) F(x2, r00) F(x3, r10)
 
 vec4 at0(int n, int d, int h, int w, int b) {
-    return texelFetch(t0, ivec3(b, h * AT0_H_Y_WEIGHT + ((w >> 1)), ((w & 1))), 0);
+    return texelFetch(t0, ivec3(b, h * AT0_H_Y_WEIGHT + ((w >> 2)), ((w & 3))), 0);
 }
 
 vec4 at1(int n, int d, int h, int w, int b) {

@@ -69,28 +69,32 @@ const DESCRIPTION = {
       sha256: "8674cda6a58cdfbeb6fc09e72c0109652aa8baf142460f5dabf840e64a2e2e1e",
     },
     "weights.safetensors": {
-      bytes: 603328,
-      sha256: "de1e356a00ef0453f6b776415c244aa92bdc215feefc28b6d92eaeba951fc06c",
+      bytes: 1193216,
+      sha256: "746266288b746570b10838f9d1499340144fde83b84ca92488a1011fd5c97863",
     },
     "shaders/plan.json": {
-      bytes: 4198,
-      sha256: "9c046dffcbeab3c222fbeabdb618f89d03bca7ea15c78d71302a86bc4abf77c9",
+      bytes: 4559,
+      sha256: "e05985412f262428b6492f02fdeac9f5eb01bf34113724bc384a312d21fad533",
     },
     "shaders/conv2d.frag": {
-      bytes: 3900,
-      sha256: "144b15ce3eddaed8a80c0760991eb281d555b594ad98ddbb3163051456226823",
+      bytes: 4086,
+      sha256: "860366506a6d6969ac96ca616eac86684a21de4e113290cfeec36f000f6a1d02",
     },
     "shaders/conv2d_1.frag": {
       bytes: 3977,
-      sha256: "78f547cb79e8c713c6e64f38fe3e6aa9b305e20f9b49f2cd420dd1df21e5ce44",
+      sha256: "641db2d0c565f7ccf1e1f896af0840348efd97e4342917c251c608349855b3d0",
     },
     "shaders/max_pooling2d.frag": {
       bytes: 2691,
       sha256: "5d8f672ed81fed95df6629ac89d9b8eda6b59e1019d428f5ed0df754bae4edd1",
     },
+    "shaders/dense_part_2.frag": {
+      bytes: 3431,
+      sha256: "4af014441628ef9aea466f26e064cb9a012b570f06263ce0331163ed9fd8c423",
+    },
     "shaders/dense.frag": {
-      bytes: 3524,
-      sha256: "653aa34db99bbdce2a8dcdd66fc98de5bdb3e7962f21887479d1d8be56187d02",
+      bytes: 2717,
+      sha256: "956cc56e6ae2bfab1de74ab50caad637180ba6cf53adefe10e58337e5bca7d44",
     },
     "shaders/dense_1.frag": {
       bytes: 3373,
