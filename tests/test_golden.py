@@ -13,14 +13,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from keramos import Interpreter, compile_model
-from keramos.compiler import Options, Sources, package_files
+from keramos import Interpreter
+from keramos.compiler import Options, Sources, compile_file, package_files
 from keramos.verification import imported
 
 ROOT = Path(__file__).parent.parent
 GENERATED = ROOT / "generated"
 # Package in generated/: source in examples/.
-SOURCES = {"digits": ROOT / "examples" / "digits" / "digits.keras"}
+DIGITS = ROOT / "examples" / "digits" / "digits.keras"
+CUSTOM = ROOT / "examples" / "custom"
+SOURCES = {
+    "digits": Sources(DIGITS),
+    **{
+        f"custom_{name}": Sources(CUSTOM / f"{name}.keras", custom=CUSTOM / "layers.py")
+        for name in ("attention", "cell", "lambda")
+    },
+}
 ACCURACY = 0.973
 # Keras, the interpreter, CPU and GPU may differ by this, in probability.
 LARGEST_DIFFERENCE = 1e-5
@@ -43,9 +51,9 @@ def test_generated_packages_are_what_their_sources_give(
     name: str, *, update_golden: bool
 ) -> None:
     if update_golden:
-        compile_model(SOURCES[name], GENERATED, name=name)
+        compile_file(SOURCES[name], GENERATED, name=name, options=Options())
 
-    files = package_files(Sources(SOURCES[name]), name=name, options=Options())
+    files = package_files(SOURCES[name], name=name, options=Options())
 
     found = {path: (GENERATED / name / path).read_bytes() for path in files}
     differing = [path for path in files if found[path] != files[path]]
@@ -87,7 +95,7 @@ def real_digits() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
 @pytest.mark.parametrize("device", ["cpu", "gl"])
 def test_digits_are_read_as_well_as_by_the_interpreter(device: str) -> None:
     x, labels = real_digits()
-    expected = Interpreter(SOURCES["digits"]).predict(x)
+    expected = Interpreter(DIGITS).predict(x)
 
     with imported(GENERATED / "digits").Model(device=device) as model:
         actual = model.predict(x)
@@ -99,17 +107,18 @@ def test_digits_are_read_as_well_as_by_the_interpreter(device: str) -> None:
 
 def test_both_formats_of_the_digits_model_hold_the_same_network() -> None:
     x, _ = real_digits()
-    keras3 = Interpreter(SOURCES["digits"]).predict(x[:50])
+    keras3 = Interpreter(DIGITS).predict(x[:50])
 
-    hdf5 = Interpreter(SOURCES["digits"].with_suffix(".h5")).predict(x[:50])
+    hdf5 = Interpreter(DIGITS.with_suffix(".h5")).predict(x[:50])
 
     assert np.array_equal(keras3, hdf5)
 
 
 @pytest.mark.usefixtures("egl")
+@pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("device", ["cpu", "gl"])
-def test_generated_packages_verify_themselves(device: str) -> None:
-    with imported(GENERATED / "digits").Model(device=device) as model:
+def test_generated_packages_verify_themselves(device: str, name: str) -> None:
+    with imported(GENERATED / name).Model(device=device) as model:
         report = model.verify()
 
     assert report.device == device
@@ -133,7 +142,7 @@ def test_a_package_brings_its_own_tests() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "digits"],
         cwd=GENERATED,
-        env=os.environ | {"KERAMOS_SOURCE": str(SOURCES["digits"])},
+        env=os.environ | {"KERAMOS_SOURCE": str(DIGITS)},
         capture_output=True,
         text=True,
         check=False,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import keramos
-from keramos import ops
-from keramos.layers.definition import Definition
+from keramos import Definition, ops
 from keramos.ops import Value
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from packages import compiled, outputs
@@ -63,3 +65,49 @@ def test_without_the_definitions_each_model_is_refused(tmp_path: Path) -> None:
             compile_model(FOLDER / f"{name}.keras", tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+# A layer of a published model of splicing: the mean of the steps that the sequence has.
+POOLING = """
+import keramos
+from keramos import Definition, ops
+
+
+@keramos.custom_layer("PoolingWhereSequence")
+def pooling(layer: Definition, inputs: list[ops.Value]) -> ops.Value:
+    features, sequence = inputs
+    counted = ops.cast(ops.greater(ops.sum(sequence, -1), 0.0), "float32")
+    total = ops.sum(features * ops.expand_dims(counted, -1), 0)
+    return total / ops.sum(counted, 0)
+"""
+
+
+@keras.saving.register_keras_serializable("tests")
+class PoolingWhereSequence(keras.layers.Layer):  # type: ignore[misc]  # untyped
+    """The mean of the features where a sequence isn't 0: a layer of two inputs."""
+
+    def call(self, inputs: Any) -> Any:  # noqa: ANN401  tensors of any backend
+        """Return the mean."""
+        features, sequence = inputs
+        counted = keras.ops.cast(keras.ops.sum(sequence, -1) > 0, "float32")
+        total = keras.ops.sum(features * counted[..., None], 1)
+        return total / keras.ops.sum(counted, 1)[:, None]
+
+
+def test_a_layer_of_two_inputs_and_free_length_agrees_with_keras(
+    tmp_path: Path,
+) -> None:
+    x = keras.Input((None, 4))
+    y = keras.layers.Conv1D(6, 3, padding="same")(x)
+    y = keras.layers.Activation("relu")(keras.layers.BatchNormalization()(y))
+    model = keras.Model(x, keras.layers.Dense(1)(PoolingWhereSequence()([y, x])))
+    path, custom = tmp_path / "exon.keras", tmp_path / "layers.py"
+    model.save(path)
+    custom.write_text(POOLING)
+    sequences = np.eye(4, dtype=np.float32)[np.arange(18).reshape(2, 9) % 4]
+    sequences[1, 5:] = 0
+    package = compiled(path, tmp_path, targets=("cpu",), custom=custom)
+
+    (found,) = outputs(package, [sequences], device="cpu")
+
+    assert np.abs(found - np.asarray(model(sequences))).max() < TOLERANCE
