@@ -96,7 +96,8 @@ class Packing:
             zero = MIDDLE if dtype is np.uint8 else 0
             whole = np.pad(whole, [(0, p - v) for p, v in widths], constant_values=zero)
         texels = whole.reshape(self.split).transpose(self.order).reshape(self.size)
-        return np.ascontiguousarray(texels, dtype)
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(texels, dtype)
 
     def unpack(self, texels: F32) -> F32:
         """Return the array ``(n, d, h, w, c)`` that the texels hold."""

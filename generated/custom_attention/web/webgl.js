@@ -306,7 +306,7 @@ export class Executor {
     this.#builtAfter = this.#losses;
     this.#ledger = new Ledger(gl);
     this.#framebuffers = new Map();
-    gl.getExtension("EXT_color_buffer_float");
+    renderFloats(gl, plan);
     this.#programs = await this.#compile({ onProgress, signal });
     this.#textures = plan.textures.map((size) => this.#texture(size));
     for (const entry of plan.constants) {
@@ -836,6 +836,16 @@ export class Executor {
   }
 }
 
+/** Let *gl* render to what *plan* draws on; return whether it can. */
+function renderFloats(gl, { textures, steps }) {
+  const stages = steps.flatMap((step) => step.body ?? [step]);
+  const whole = stages.every(({ texture }) => textures[texture][3] === "F16");
+  return (
+    gl.getExtension("EXT_color_buffer_float") !== null ||
+    (whole && gl.getExtension("EXT_color_buffer_half_float") !== null)
+  );
+}
+
 /**
  * Return the plan with the highest limits that *gl* satisfies; throw DeviceError.
  *
@@ -843,10 +853,10 @@ export class Executor {
  * limits, and names the others. No plan for more than *maxTextureSize* is taken.
  */
 export async function choosePlan(gl, read, maxTextureSize = Infinity) {
-  if (gl.getExtension("EXT_color_buffer_float") === null) {
+  const lowest = await read("plan.json");
+  if (!renderFloats(gl, lowest)) {
     throw new DeviceError("this GPU can't render to float textures");
   }
-  const lowest = await read("plan.json");
   for (const name of lowest.higher) {
     const plan = await read(name);
     const { texture_size: limit } = plan.limits;

@@ -104,11 +104,12 @@ export interface Stats {
   readback?: number;
 }
 
-/** How many stages were compared, and their largest relative difference. */
+/** How many stages were compared, their largest relative difference, and its bound. */
 export interface Report {
   device: "webgl2" | "cpu";
   stages: number;
   error: number;
+  allowed: number;
 }
 
 export interface Model {
