@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from packages import compiled
 
 from keramos import CompileError, compile_model
+from keramos.compiler import silent
+from keramos.verification import check_directory
 
 Array = NDArray[Any]
 DEVICES = ("cpu", "gl")
@@ -136,3 +138,15 @@ def test_without_taps_nothing_of_them_is_emitted(tmp_path: Path) -> None:
 
     assert not hasattr(package, "TAPS")
     assert not hasattr(package.Model, "layer_outputs")
+
+
+def test_taps_and_maps_are_what_check_compares_with(tmp_path: Path) -> None:
+    files.saved(tmp_path / "network.keras", network())
+    options = {"taps": ("conv", "pool"), "cam": "add", "targets": ("cpu",)}
+    package = compiled(tmp_path / "network.keras", tmp_path / "generated", **options)
+
+    names, problems = check_directory(
+        tmp_path / "generated", models=tmp_path, report=silent
+    )
+
+    assert (names, problems) == ([package.NAME], [])

@@ -161,6 +161,26 @@ def test_maps_free_what_they_made(
     assert device == "cpu"
 
 
+def test_maps_that_are_asked_for_at_once_share_their_programs(
+    page: Page, tapped: ModuleType, digits: NDArray[Any]
+) -> None:
+    counts = in_page(
+        page,
+        """await model.predict(x);
+        const before = living.Program;
+        await Promise.all([1, 2, 3].map(() => model.classActivationMap(x)));
+        const after = living.Program;
+        await model.classActivationMap(x);
+        return [before, after, living.Program];""",
+        digits,
+        "webgl2",
+    )
+
+    plan = json.loads((tapped.HERE / "shaders" / "cam" / "plan.json").read_text())
+    assert counts[1] - counts[0] == len(plan["programs"])
+    assert counts[2] == counts[1]
+
+
 def test_a_class_that_is_not_there_is_an_error(
     page: Page, tapped: ModuleType, digits: NDArray[Any]
 ) -> None:
