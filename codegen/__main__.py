@@ -34,6 +34,7 @@ from keramos.compiler import (
     compile_file,
 )
 from keramos.demo import Demonstration, demonstrate, picture
+from keramos.emit.report import PlanReport
 from keramos.errors import CompileError, Problem, quoted
 from keramos.graph import Storage
 from keramos.importer import Description, describe
@@ -163,6 +164,10 @@ def compile_command(  # noqa: PLR0913  one parameter per option
             help="Make class activation maps from this layer's outputs.",
         ),
     ] = None,
+    show_report: Annotated[
+        bool,
+        typer.Option("--report", help="Show what the planner chose for each stage."),
+    ] = False,
 ) -> None:
     """Compile MODEL into the Python package DIR/NAME."""
     options = Options(
@@ -190,6 +195,9 @@ def compile_command(  # noqa: PLR0913  one parameter per option
     )
     for line in package.costs:
         output.print(_printable(line), markup=False)
+    for plan in package.plans if show_report else ():
+        output.print(_stage_table(plan))
+        output.print(str(plan), markup=False)
 
 
 @app.command()
@@ -323,6 +331,24 @@ def _layer_table(description: Description) -> Table:
         )
     parameters, macs = _totals(description)
     table.add_row("", "", "", f"{parameters:,}", "?" if macs is None else f"{macs:,}")
+    return table
+
+
+def _stage_table(plan: PlanReport) -> Table:
+    """Return what ``compile --report`` shows of a plan."""
+    table = Table("stage", "result", "kernel", box=None, pad_edge=False)
+    for heading in ("fragment", "texels", "draws", "us"):
+        table.add_column(heading, justify="right")
+    for stage in plan.stages:
+        table.add_row(
+            Text(_printable(stage.name)),
+            Text("x".join(map(str, stage.result))),
+            Text(stage.kernel),
+            Text("x".join(map(str, stage.fragment))),
+            Text("x".join(map(str, stage.texels))),
+            str(stage.draws),
+            f"{stage.microseconds:.0f}",
+        )
     return table
 
 

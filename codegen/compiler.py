@@ -18,6 +18,7 @@ from keramos.emit.halves import Halves, run_on_halves
 from keramos.emit.javascript import emit_javascript
 from keramos.emit.package import Provenance, emit_package, header
 from keramos.emit.precision import Precision, compared
+from keramos.emit.report import PlanReport, plan_report
 from keramos.emit.sample import Sample, first_states, outputs, sample
 from keramos.errors import CompileError, Problem, quoted
 from keramos.graph import Array, Graph, Storage, Value
@@ -128,13 +129,15 @@ class Sources:
 class Package:
     """A package that was written: its import name, its folder, its files.
 
-    *costs* are lines that say what storing numbers in fewer bits costs.
+    *costs* are lines that say what storing numbers in fewer bits costs, *plans* what
+    the planner chose for each limit of the gl target.
     """
 
     name: str
     path: Path
     files: tuple[str, ...]
     costs: tuple[str, ...] = ()
+    plans: tuple[PlanReport, ...] = ()
 
 
 def compile_model(  # noqa: PLR0913  options, each by its name
@@ -214,21 +217,22 @@ def compile_file(
     if problems:
         raise CompileError(problems)
     report(f"compiling {sources.model.name}")
-    files, costs = _emitted(model, sources=sources, name=name, options=options)
+    emitted = _emitted(model, sources=sources, name=name, options=options)
     report(f"writing {name}")
     try:
-        write(files, directory / name)
+        write(emitted.files, directory / name)
     except OSError as error:
         where = quoted(str(directory / name))
         problem = f"can't be written: {error.strerror}"
         raise CompileError.at(where, problem) from None
-    return Package(name, directory / name, tuple(files), costs)
+    paths = tuple(emitted.files)
+    return Package(name, directory / name, paths, emitted.costs, emitted.plans)
 
 
 def package_files(sources: Sources, *, name: str, options: Options) -> dict[str, bytes]:
     """Return the files of the package that the model gives, without writing them."""
     model = _imported(sources, options, report=silent)
-    return _emitted(model, sources=sources, name=name, options=options)[0]
+    return _emitted(model, sources=sources, name=name, options=options).files
 
 
 def rounded_outputs(
@@ -372,10 +376,19 @@ def _batch(graph: Graph, stated: int | None, where: str) -> int:
     return graph.batch
 
 
+@dataclass(frozen=True, slots=True)
+class _Emitted:
+    """A package's files, lines for what its options cost, and the planner's choices."""
+
+    files: dict[str, bytes]
+    costs: tuple[str, ...]
+    plans: tuple[PlanReport, ...]
+
+
 def _emitted(
     model: _Imported, *, sources: Sources, name: str, options: Options
-) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Return the package's files, and a line for each thing that its options cost."""
+) -> _Emitted:
+    """Return what there is to write and to say of a package."""
     where = model.file.path.name
     graph = round_weights(model.graph, options.weights)
     given = sample(graph)
@@ -434,6 +447,7 @@ def _emitted(
             header=header(provenance),
             where=where,
         )
+    plans = () if gl is None else tuple(map(plan_report, gl.plans))
     files = emit_package(
         graph,
         name=name,
@@ -447,9 +461,10 @@ def _emitted(
         given=given,
         precision=precision,
         halves=halves,
+        plans=plans,
     )
     costs = [*precision, *(() if halves is None else halves.warnings())]
-    return files, tuple(map(str, costs))
+    return _Emitted(files, tuple(map(str, costs)), plans)
 
 
 def _precision(

@@ -71,6 +71,22 @@ def test_compile_says_what_it_wrote(
     assert out == f"Wrote {len(written)} files to generated/small: import small\n"
 
 
+def test_compile_reports_what_the_planner_chose(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = said(capsys, "compile", model, "-o", tmp_path / "out", "--report")
+
+    manifest = json.loads((tmp_path / "out" / "small" / "manifest.json").read_text())
+    (plan,) = manifest["plans"]
+    rows = lines.splitlines()[2:-1]
+    assert [row.split()[0] for row in rows] == [
+        stage.split(":")[0] for stage in plan["stages"]
+    ]
+    assert lines.splitlines()[-1].startswith(
+        f"textures of 4096: {len(rows)} stages, {plan['draws']} draws, "
+    )
+
+
 def test_compile_takes_another_name_and_place(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from keramos.emit.cpu.module import module, tidy
 from keramos.emit.describe import layers, shape_text
 from keramos.emit.halves import Halves
 from keramos.emit.precision import Precision
+from keramos.emit.report import PlanReport
 from keramos.emit.sample import Sample, emit_sample, sample
 from keramos.emit.web import emit_web
 from keramos.emit.weights import weights
@@ -63,16 +64,17 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
     activation: Activation | None = None,
     precision: Sequence[Precision] = (),
     halves: Halves | None = None,
+    plans: Sequence[PlanReport] = (),
 ) -> dict[str, bytes]:
     """Return the files of package *name*, by path in its folder.
 
     *graph* is optimised already. *gl* are the files of the gl target, *constants* the
     constants that only it stores, by name. *javascript* is the graph as an ES module:
     with it, the package has the web target. *options* are JSON; they stand in the
-    manifest, as does *precision*, what they cost. *given* is the sample to verify with;
-    without one it is made up, and *halves* what gl gives for it if it stores results as
-    halves. Behind its own outputs the graph has those of the layers
-    *taps*, then what the graph of *activation* takes.
+    manifest, as do *precision*, what they cost, and the reports of the *plans*. *given*
+    is the sample to verify with; without one it is made up, and *halves* what gl gives
+    for it if it stores results as halves. Behind its own outputs the graph has those of
+    the layers *taps*, then what the graph of *activation* takes.
     """
     if identifier(name) != name:
         raise ValueError(f"{name!r} can't be the name of a package")
@@ -145,7 +147,13 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
         )
     files = dict(sorted(files.items()))
     files[MANIFEST] = _manifest(
-        files, name, options, provenance, precision=precision, halves=halves
+        files,
+        name,
+        options,
+        provenance,
+        precision=precision,
+        halves=halves,
+        plans=plans,
     )
     return files
 
@@ -245,6 +253,7 @@ def _manifest(  # noqa: PLR0913 - parts of one document
     *,
     precision: Sequence[Precision],
     halves: Halves | None,
+    plans: Sequence[PlanReport],
 ) -> bytes:
     document: dict[str, object] = {
         "name": name,
@@ -259,6 +268,8 @@ def _manifest(  # noqa: PLR0913 - parts of one document
             path: hashlib.sha256(content).hexdigest() for path, content in files.items()
         },
     }
+    if plans:
+        document["plans"] = [plan.document() for plan in plans]
     if precision:
         document["precision"] = [
             {

@@ -194,9 +194,10 @@ def run_networks(folder: Path, repeat: int) -> None:
             )
             for step in plan["steps"]
         )
+        count = len(plan["programs"])
         sys.stdout.write(
             f"{out.name:26s} {loading:6.2f} {_median(wall):9.2f} {_median(device):8.2f}"
-            f" {_median(issue) / draws * 1e3:8.2f} {draws:6d} {len(plan['programs']):8d}"
+            f" {_median(issue) / draws * 1e3:8.2f} {draws:6d} {count:8d}"
             f" {plan['texture_bytes'] / 1e6:10.1f}\n"
         )
         sys.stdout.flush()
