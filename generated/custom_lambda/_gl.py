@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +133,7 @@ class Draw:
 
     *blocks* are buffers, offsets and sizes in bytes for uniform blocks 0, 1, ...
     *uniforms* are locations and values of integers, *origin* is the location of where
-    the first texel lies, which is the viewport's corner. *sizes* are a location, a
-    number of integers, and the integers.
+    the first texel lies, which is the viewport's corner, *places* that of the *sizes*.
     """
 
     program: int
@@ -144,7 +143,8 @@ class Draw:
     blocks: tuple[tuple[int, int, int], ...]
     uniforms: tuple[tuple[int, int], ...]
     origin: int
-    sizes: tuple[int, int, ctypes.Array[ctypes.c_int]]
+    places: int
+    sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,10 @@ class Stage:
     name: str
     draws: tuple[Draw, ...]
     result: Port | None
+
+
+# A GL function and its arguments.
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class _Functions:
@@ -272,6 +276,7 @@ class Executor:
             self._loop(entry) if "body" in entry else self._stage(entry)
             for entry in plan["steps"]
         ]
+        self._all = self._calls(d for stage in self._stages for d in stage.draws)
         self._inputs = [Port.read(entry) for entry in plan["inputs"]]
         self._outputs = [Port.read(entry) for entry in plan["outputs"]]
 
@@ -312,8 +317,6 @@ class Executor:
             uniform.location if isinstance(uniform, moderngl.Uniform) else -1
             for uniform in map(program.get, UNIFORMS, [None] * len(UNIFORMS))
         ]
-        count = len(entry["sizes"])
-        sizes = (locations[3], count, (ctypes.c_int * count)(*entry["sizes"]))
         x, y, layer = entry["origins"][moment] if "origins" in entry else (0, 0, 0)
         _, height, width, _ = entry["size"]
         target = swap.get(entry["texture"], entry["texture"])
@@ -339,7 +342,8 @@ class Executor:
                     if location >= 0
                 ),
                 origin=locations[2],
-                sizes=sizes,
+                places=locations[3],
+                sizes=tuple(entry["sizes"]),
             )
             for k, (first, count) in enumerate(entry["draws"])
         )
@@ -384,23 +388,48 @@ class Executor:
             self._write(port.texture, port.packing, x)
 
     def _draw(self, stage: Stage) -> None:
-        gl = self._gl
-        for draw in stage.draws:
-            gl.use_program(draw.program)
-            for unit, texture in enumerate(draw.textures):
-                gl.active_texture(TEXTURE0 + unit)
-                gl.bind_texture(TEXTURE_2D_ARRAY, texture)
-            for slot, (buffer, offset, size) in enumerate(draw.blocks):
-                gl.bind_buffer_range(UNIFORM_BUFFER, slot, buffer, offset, size)
-            for location, value in draw.uniforms:
-                gl.uniform1i(location, value)
-            if draw.sizes[1]:
-                gl.uniform1iv(*draw.sizes)
-            if draw.origin >= 0:
-                gl.uniform2i(draw.origin, draw.viewport[0], draw.viewport[1])
-            gl.viewport(*draw.viewport)
-            gl.bind_framebuffer(FRAMEBUFFER, draw.framebuffer)
-            gl.draw_arrays(TRIANGLES, 0, 3)
+        for function, arguments in self._calls(stage.draws):
+            function(*arguments)
+
+    def _calls(self, draws: Iterable[Draw]) -> list[Call]:
+        """Return the GL calls of *draws*, less those that change nothing.
+
+        Nothing is known of the state before the first draw.
+        """
+        known: dict[object, object] = {}
+        calls: list[Call] = []
+        for draw in draws:
+            for key, value, setting in self._state(draw):
+                if known.get(key) != value:
+                    known[key] = value
+                    calls += setting
+            calls.append((self._gl.draw_arrays, (TRIANGLES, 0, 3)))
+        return calls
+
+    def _state(self, draw: Draw) -> Iterator[tuple[object, object, list[Call]]]:
+        """Yield what *draw* needs: what is set, to what, and the calls that set it."""
+        gl, program = self._gl, draw.program
+        yield "program", program, [(gl.use_program, (program,))]
+        for unit, texture in enumerate(draw.textures):
+            select = (gl.active_texture, (TEXTURE0 + unit,))
+            bind = (gl.bind_texture, (TEXTURE_2D_ARRAY, texture))
+            yield ("unit", unit), texture, [select, bind]
+        for slot, block in enumerate(draw.blocks):
+            where = (UNIFORM_BUFFER, slot, *block)
+            yield ("block", slot), block, [(gl.bind_buffer_range, where)]
+        for location, value in draw.uniforms:
+            yield (program, location), value, [(gl.uniform1i, (location, value))]
+        if draw.sizes:
+            numbers = (ctypes.c_int * len(draw.sizes))(*draw.sizes)
+            given = (draw.places, len(draw.sizes), numbers)
+            yield (program, draw.places), draw.sizes, [(gl.uniform1iv, given)]
+        if draw.origin >= 0:
+            corner = draw.viewport[:2]
+            moved = (gl.uniform2i, (draw.origin, *corner))
+            yield (program, draw.origin), corner, [moved]
+        yield "viewport", draw.viewport, [(gl.viewport, draw.viewport)]
+        target = (FRAMEBUFFER, draw.framebuffer)
+        yield "framebuffer", target, [(gl.bind_framebuffer, target)]
 
     @contextmanager
     def _current(self) -> Iterator[None]:
@@ -452,8 +481,8 @@ class Executor:
         for piece, count in self._chunks(inputs):
             with self._drawing():
                 self._upload(piece)
-                for stage in self._stages:
-                    self._draw(stage)
+                for function, arguments in self._all:
+                    function(*arguments)
                 for part, port in zip(parts, outputs, strict=True):
                     part.append(self._read(port)[:count])
         return [

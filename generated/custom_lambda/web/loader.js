@@ -69,6 +69,7 @@ class Model {
   #tensors;
   #executor;
   #mapper;
+  #mapping;
   #context;
   #owned;
   #auto = false;
@@ -282,19 +283,36 @@ class Model {
 
   /** Return what computes class activation maps, made when it is first asked for. */
   async #maps() {
-    if (this.#mapper === undefined) {
-      const tensors = await this.#weights();
-      if (this.device === "cpu") {
-        const { create } = await this.#description.cam();
-        const numbers = Object.fromEntries(decoded(tensors));
-        this.#mapper = new CpuExecutor(create(numbers));
-      } else {
-        const { maxTextureSize } = this.#options;
-        const programs = await this.#programs(this.#context, MAPS, maxTextureSize);
-        this.#mapper = await Executor.create(this.#context, { ...programs, tensors });
+    this.#mapping ??= this.#createMapper();
+    const mapping = this.#mapping;
+    try {
+      return await mapping;
+    } catch (error) {
+      if (this.#mapping === mapping) {
+        this.#mapping = undefined; // the next call tries again
       }
+      throw error;
     }
-    return this.#mapper;
+  }
+
+  async #createMapper() {
+    const owner = this.#ready;
+    const tensors = await this.#weights();
+    let mapper;
+    if (this.device === "cpu") {
+      const { create } = await this.#description.cam();
+      mapper = new CpuExecutor(create(Object.fromEntries(decoded(tensors))));
+    } else {
+      const { maxTextureSize } = this.#options;
+      const programs = await this.#programs(this.#context, MAPS, maxTextureSize);
+      mapper = await Executor.create(this.#context, { ...programs, tensors });
+    }
+    if (this.#executor !== owner) {
+      mapper.dispose();
+      throw new DeviceError("the model was disposed of");
+    }
+    this.#mapper = mapper;
+    return mapper;
   }
 
   /**
@@ -367,6 +385,7 @@ class Model {
     this.#mapper?.dispose();
     this.#executor = undefined;
     this.#mapper = undefined;
+    this.#mapping = undefined;
     this.#context = undefined;
     this.#owned?.getExtension("WEBGL_lose_context")?.loseContext();
     this.#owned = undefined;
