@@ -21,7 +21,8 @@ IRRELEVANT = frozenset(
     | {"dropout", "recurrent_dropout", "lora_rank", "lora_alpha", "momentum"}
     | {"quantization_config", "synchronized", "flash_attention", "activity_regularizer"}
     | {"implementation", "sparse", "rate", "stddev", "l1", "l2", "input_length"}
-    | {"weights", "power_iterations", "renorm", "dropout_rate"}
+    | {"weights", "power_iterations", "renorm", "renorm_momentum", "renorm_clipping"}
+    | {"unit_forget_bias", "use_cudnn", "gptq_unpacked_column_size"}
 )
 ENDINGS = ("_initializer", "_regularizer", "_constraint")
 FLAG = (False, True)
@@ -174,6 +175,7 @@ MATRIX: Mapping[str, Case] = {
             "head_dim": (2,),
             "num_query_heads": (4,),
             "num_key_value_heads": (1, 2),
+            "sliding_window": (None, 1, 2),
             "use_bias": FLAG,
             "use_gate": FLAG,
         },
@@ -189,7 +191,7 @@ MATRIX: Mapping[str, Case] = {
         },
     ),
     "LeakyReLU": Case(_ROW, {"negative_slope": (0.3, 0.0)}),
-    "LSTM": Case(_ROW, {**_GATED, "unit_forget_bias": FLAG}),
+    "LSTM": Case(_ROW, {**_GATED}),
     "MelSpectrogram": Case(
         [(60,)],
         {
@@ -217,6 +219,7 @@ MATRIX: Mapping[str, Case] = {
             "use_bias": FLAG,
             "output_shape": (None, 5),
             "attention_axes": (None,),
+            "sliding_window": (None, 1, 2),
             "use_gate": FLAG,
         },
     ),
@@ -247,7 +250,7 @@ MATRIX: Mapping[str, Case] = {
             "antialias": FLAG,
         },
     ),
-    "RMSNormalization": Case(_IMAGE, {"axis": (-1, (1, 2)), "epsilon": (1e-6, 0.1)}),
+    "RMSNormalization": Case(_IMAGE, {"axis": (-1, 3), "epsilon": (1e-6, 0.1)}),
     "SimpleRNN": Case(_ROW, _RECURRENT),
     "Softmax": Case(_IMAGE, {"axis": (-1, 1, (1, 2))}),
     "STFTSpectrogram": Case(
