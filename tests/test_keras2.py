@@ -25,6 +25,8 @@ RECORDED = Path(__file__).parent / "fixtures" / "keras2.zip"
 # Rounding units of the largest sums: TensorFlow adds in an order of its own, and has
 # functions good for a few units in the last place.
 FACTOR = 16
+# exp, log and tanh of GPUs are good for a few units, not for half of one.
+GL_FACTOR = 64
 # Bases of others, and what has no place in a file.
 ABSTRACT = {"InputLayer", "Layer", "Wrapper", "AbstractRNNCell", "PreprocessingLayer"}
 OWN_CODE = {"Lambda"}
@@ -85,6 +87,21 @@ def test_the_package_computes_what_keras_2_computed(name: str, tmp_path: Path) -
     actual = outputs(module, inputs, device="cpu")
 
     bounds = tolerances(path, inputs, factor=FACTOR)
+    assert largest_excess(actual, expected, bounds) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("egl")
+@pytest.mark.parametrize("name", [each for each in names() if each.endswith(".h5")])
+def test_the_package_computes_on_the_gpu_what_keras_2_computed(
+    name: str, tmp_path: Path
+) -> None:
+    path, inputs, expected = recorded(name, tmp_path)
+    module = compiled(path, tmp_path, targets=("cpu", "gl"))
+
+    actual = outputs(module, inputs, device="gl")
+
+    bounds = tolerances(path, inputs, factor=GL_FACTOR)
     assert largest_excess(actual, expected, bounds) == {}
 
 
