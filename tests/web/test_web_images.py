@@ -349,6 +349,39 @@ def test_both_devices_see_the_same_picture(page: Page, digits: str) -> None:
     assert np.allclose(found[0], found[1], atol=1e-5)
 
 
+def test_devices_that_render_halves_alone_take_pictures(page: Page, root: Path) -> None:
+    with as_file(examples.digits("digits.keras")) as model:
+        compile_model(model, root, name="halved", storage="float16")
+    levels = pixels(1, 28, 28)
+
+    found = ask(
+        page,
+        """async (bytes) => {
+            const gl = WebGL2RenderingContext.prototype;
+            const { getExtension } = gl;
+            gl.getExtension = function (name) {
+                const hidden = name === "EXT_color_buffer_float";
+                return hidden ? null : getExtension.call(this, name);
+            };
+            try {
+                const image = new ImageData(new Uint8ClampedArray(bytes), 28, 28);
+                const model = await harness.load("halved");
+                const output = await model.predict(image, {scale: 1 / 255});
+                const { device } = model;
+                model.dispose();
+                return [device, Array.from(output)];
+            } finally {
+                gl.getExtension = getExtension;
+            }
+        }""",
+        levels.ravel().tolist(),
+    )
+
+    expected = imported(root / "halved").predict(grey(levels)[..., None] / 255)
+    assert found[0] == "webgl2"
+    assert np.allclose(found[1], expected[0], atol=1e-2)
+
+
 def test_workers_take_pictures(page: Page, digits: str) -> None:
     result = ask(
         page,
