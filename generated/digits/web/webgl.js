@@ -231,6 +231,7 @@ export class Executor {
   #buffers;
   #stages;
   #inputs;
+  #paints;
   #outputs;
   #framebuffers;
   #losses = 0;
@@ -307,6 +308,8 @@ export class Executor {
     this.#ledger = new Ledger(gl);
     this.#framebuffers = new Map();
     renderFloats(gl, plan);
+    // Inputs are whole floats, also where results are halves.
+    this.#paints = gl.getExtension("EXT_color_buffer_float") !== null;
     this.#programs = await this.#compile({ onProgress, signal });
     this.#textures = plan.textures.map((size) => this.#texture(size));
     for (const entry of plan.constants) {
@@ -535,12 +538,14 @@ export class Executor {
   #upload(inputs, start, n) {
     for (const [index, input] of this.#inputs.entries()) {
       const { texture, packing, texels } = input;
-      if (inputs[index] instanceof Images) {
-        input.painter ??= this.#painter(input.entry, inputs[index]);
-        this.#paint(input, inputs[index], start, n);
+      let given = inputs[index];
+      if (given instanceof Images && this.#paints) {
+        input.painter ??= this.#painter(input.entry, given);
+        this.#paint(input, given, start, n);
         continue;
       }
-      packing.pack(inputs[index], texels, start * packing.count, n);
+      given = given instanceof Images ? given.numbers() : given;
+      packing.pack(given, texels, start * packing.count, n);
       this.#write(texture, packing, texels, FORMATS.F32);
     }
   }
