@@ -295,7 +295,10 @@ class TensorFlowOpLayer(Layer):
         inputs: Inputs = list(leaves(plain))
         for place in sorted(self.constants):
             inputs.insert(place, self._constant(place))
-        result = self._computed(inputs)
+        try:
+            result = self._computed(inputs)
+        except (KeyError, AttributeError) as error:
+            raise ValueError(f"its node lacks something: {error}") from None
         return mapped(lambda y: Masked(y) if isinstance(y, Value) else y, result)
 
     def _constant(self, place: int) -> Structure:

@@ -205,7 +205,10 @@ class TensorFlowOpLayer(Layer):
         arrays = map_structure(
             lambda x: x.array if isinstance(x, Value) else x, list(args)
         )
-        result = self.computed(*arrays)
+        try:
+            result = self.computed(*arrays)
+        except (KeyError, AttributeError) as error:
+            raise ValueError(f"its node lacks something: {error}") from None
         return map_structure(self._value, result)
 
     def _value(self, item: Any) -> Value:

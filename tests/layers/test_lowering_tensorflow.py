@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interpreter.live_models import hand_built_file
 from numpy.typing import NDArray
 
 from keramos.errors import CompileError
 from keramos.graph import Graph
-from keramos.importer import import_model
+from keramos.importer import describe, import_model
 from keramos.source import KerasFile, parse_model
 
 Array = NDArray[Any]
@@ -158,3 +159,29 @@ def test_a_function_across_the_batch_is_refused() -> None:
         "m.h5: layer 'f' (TFOpLambda): can't be applied to inputs of (None, 4, 3): it "
         "works across the samples of a batch, which Keramos keeps apart"
     )
+
+
+@pytest.mark.parametrize(
+    ("node", "problem"),
+    [
+        (
+            {"op": "FFT"},
+            (
+                "calls TensorFlow's operation 'FFT', which Keramos doesn't know (put it "
+                "into a layer of your own, and pass --custom FILE.py that defines it)"
+            ),
+        ),
+        ("\x12\x99", "can't be read: its node_def isn't one of TensorFlow"),
+        (
+            {"op": "Cast"},
+            "can't be applied to inputs of (None, 3): its node lacks something: 'DstT'",
+        ),
+    ],
+)
+def test_a_node_that_makes_no_sense_is_refused(node: object, problem: str) -> None:
+    config = {"node_def": node, "constants": {}}
+    file = hand_built_file("TensorFlowOpLayer", config, (3,), keras_version="2.3.0")
+
+    problems = [str(each) for each in describe(file).problems]
+
+    assert problems == [f"made.h5: layer 'tested' (TensorFlowOpLayer): {problem}"]
