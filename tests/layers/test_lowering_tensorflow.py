@@ -167,8 +167,9 @@ def test_a_function_across_the_batch_is_refused() -> None:
         (
             {"op": "FFT"},
             (
-                "calls TensorFlow's operation 'FFT', which Keramos doesn't know (put it "
-                "into a layer of your own, and pass --custom FILE.py that defines it)"
+                "calls TensorFlow's operation 'FFT', which Keramos doesn't know (put "
+                "it into a layer of your own, and pass --custom FILE.py that defines "
+                "it)"
             ),
         ),
         ("\x12\x99", "can't be read: its node_def isn't one of TensorFlow"),
