@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keramos.emit.glsl import Program, program, title
+from keramos.emit.glsl import Program
+from keramos.emit.programs import program, results, title
 from keramos.graph import Graph, Storage, Value
 from keramos.plan.factor_scales import scale_name
-from keramos.plan.gl import GlPlan, Loop, Stage, Tensor, plan
+from keramos.plan.gl import Cell, GlPlan, Loop, Stage, Tensor, plan
 from keramos.plan.layout import LANES, Limits, canonical, packing
 from keramos.runtime_min import vendored
 from keramos.text import identifier, unique
@@ -113,7 +114,7 @@ def files(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[str, byte
     *names* are the names in the weights file of the plans' constants.
     """
     written = [{stage: program(stage) for stage in gl.stages} for gl in plans]
-    users: dict[str, list[Stage]] = {}
+    users: dict[str, list[Stage | Cell]] = {}
     for stages in written:
         for stage, each in stages.items():
             users.setdefault(each.text, []).append(stage)
@@ -148,13 +149,17 @@ def _json(document: Mapping[str, Any]) -> str:
 def _document(
     gl: GlPlan,
     names: Mapping[Value, str],
-    written: Mapping[Stage, Program],
+    written: Mapping[Stage | Cell, Program],
     programs: Mapping[str, str],
 ) -> dict[str, Any]:
     users = {each.text: stage for stage, each in written.items()}
     order = list(dict.fromkeys(each.text for each in written.values()))
     numbers = {text: number for number, text in enumerate(order)}
-    uniform = [stage for stage in gl.stages if stage.uniform is not None]
+    uniform = [
+        stage
+        for stage in gl.stages
+        if isinstance(stage, Stage) and stage.uniform is not None
+    ]
     entries = {
         stage: _stage(gl, stage, numbers[each.text], each.sizes)
         for stage, each in written.items()
@@ -189,7 +194,7 @@ def _document(
             {
                 "file": f"{programs[text]}.frag",
                 "samplers": len(users[text].operands),
-                "outputs": users[text].group * users[text].pixels,
+                "outputs": results(users[text]),
                 "blocks": (
                     0 if (weights := users[text].uniform) is None else weights.chunks
                 ),
@@ -204,7 +209,7 @@ def _document(
 
 
 def _stage(
-    gl: GlPlan, stage: Stage, number: int, sizes: tuple[int, ...]
+    gl: GlPlan, stage: Stage | Cell, number: int, sizes: tuple[int, ...]
 ) -> dict[str, Any]:
     entry = {
         "name": stage.name,
@@ -212,8 +217,12 @@ def _stage(
         "sizes": list(sizes),
         "textures": [gl.texture(tensor) for tensor in stage.operands],
         "draws": [list(draw) for draw in stage.draws()],
-        **_port(gl, stage.output),
     }
+    if isinstance(stage, Cell):
+        buffers = [[gl.texture(buffer.tensor), buffer.pace] for buffer in stage.buffers]
+        size = packing(stage.layout).size
+        return {**entry, "targets": buffers, "size": list(size)}
+    entry |= _port(gl, stage.output)
     if stage.origins:
         entry["origins"] = [list(origin) for origin in stage.origins]
     return entry
@@ -249,7 +258,7 @@ def _buffer(stage: Stage, names: Mapping[Value, str]) -> dict[str, Any]:
 
 
 def _loop(
-    gl: GlPlan, loop: Loop, entries: Mapping[Stage, dict[str, Any]]
+    gl: GlPlan, loop: Loop, entries: Mapping[Stage | Cell, dict[str, Any]]
 ) -> dict[str, Any]:
     return {
         "name": loop.name,

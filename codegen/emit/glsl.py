@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from keramos import shaders
 from keramos.emit.weights import MIDDLE
 from keramos.expr import GLSL, Expr, render
+from keramos.graph import Origin
 from keramos.plan.gl import Stage, Tensor
 from keramos.plan.layout import (
     AXIS_NAMES,
@@ -100,7 +101,7 @@ class Program:
     sizes: tuple[int, ...]
 
 
-class _Sizes:
+class Sizes:
     """Collects the numbers that a stage gives to its program."""
 
     def __init__(self) -> None:
@@ -115,13 +116,13 @@ class _Sizes:
 
 def program(stage: Stage) -> Program:
     """Return the fragment program of *stage*."""
-    sizes = _Sizes()
+    sizes = Sizes()
     body = [_value(stage)] if stage.family in GENERATED else []
     if stage.family not in GENERATED:
         body.append(shaders.source(stage.family))
     if stage.family not in OWN_MAIN:
         body.append(shaders.source("lib/each"))
-    accessors = [_accessor(k, x, sizes) for k, x in enumerate(stage.operands)]
+    accessors = [accessor(k, x, sizes) for k, x in enumerate(stage.operands)]
     if stage.prologue is not None:
         raw = accessors[0].replace("at0(", "raw0(")
         accessors = [raw, *accessors[1:], _prologue(stage, stage.prologue)]
@@ -129,14 +130,18 @@ def program(stage: Stage) -> Program:
         _constants(stage, sizes),
         _uniforms(stage),
         *accessors,
-        _locate(stage.output.layout, sizes, shifted=bool(stage.origins)),
+        locate(stage.output.layout, sizes, shifted=bool(stage.origins)),
         _finish(stage, sizes),
         _first_block(stage, sizes),
     ]
-    text = "\n".join([*prelude, *body])
+    return assembled("\n".join([*prelude, *body]), sizes, stage.operands)
+
+
+def assembled(text: str, sizes: Sizes, operands: Sequence[Tensor]) -> Program:
+    """Return the program of *text*, with the functions and the sizes that it uses."""
     used = {word: sizes.values[word] for word in _words(text) if word in sizes.values}
     library = [shaders.source(f"lib/{name}") for name in LIBRARY if f"{name}(" in text]
-    precision = PRECISION + (BYTES if any(map(_is_coded, stage.operands)) else "")
+    precision = PRECISION + (BYTES if any(map(_is_coded, operands)) else "")
     whole = precision + "\n" + "\n".join([_declaration(used), *library, text])
     return Program(whole, tuple(used.values()))
 
@@ -160,15 +165,19 @@ def _is_coded(tensor: Tensor) -> bool:
 
 def title(stage: Stage) -> str:
     """Return what the stage is, for the comment in front of its program."""
-    layers = " + ".join(
-        f"{comment(o.layer)} ({comment(o.class_name)})" for o in stage.node.origins
-    )
+    layers = origins_text(stage.node.origins)
     shapes = [tensor.shape for tensor in stage.operands if tensor.batched]
-    given = ", ".join(map(_shape_text, shapes))
-    return f"{stage.name}: {layers}, {given} -> {_shape_text(stage.output.shape)}"
+    given = ", ".join(map(shape_text, shapes))
+    return f"{stage.name}: {layers}, {given} -> {shape_text(stage.output.shape)}"
 
 
-def _shape_text(shape: Shape) -> str:
+def origins_text(origins: Iterable[Origin]) -> str:
+    """Return the layers that something comes from, for a comment."""
+    return " + ".join(f"{comment(o.layer)} ({comment(o.class_name)})" for o in origins)
+
+
+def shape_text(shape: Shape) -> str:
+    """Return a shape for a comment."""
     return "(" + ", ".join(map(str, shape)) + ")"
 
 
@@ -180,7 +189,7 @@ def _shape_text(shape: Shape) -> str:
 SIZES = ("IN", "OUT", "COUNT", "DEPTH", "FILTERS", "CHUNK")
 
 
-def _integers(values: Mapping[str, int], sizes: _Sizes) -> str:
+def _integers(values: Mapping[str, int], sizes: Sizes) -> str:
     """Return the declarations of what is in the text, and note the sizes."""
     lines = []
     for name, value in values.items():
@@ -197,7 +206,7 @@ def _triples(prefix: str, values: Sequence[int], missing: int) -> dict[str, int]
     return {f"{prefix}_{axis}": v for axis, v in zip("DHW", whole, strict=True)}
 
 
-def _constants(stage: Stage, sizes: _Sizes) -> str:
+def _constants(stage: Stage, sizes: Sizes) -> str:
     primitive = stage.node.primitive
     d, h, w, c = canonical(stage.operands[0].shape)
     numbers = {"IN_D": d, "IN_H": h, "IN_W": w, "IN_BLOCKS": blocks(c)}
@@ -251,7 +260,7 @@ def _convolution(stage: Stage, conv: Conv, numbers: dict[str, int]) -> dict[str,
     return numbers
 
 
-def _pooling(stage: Stage, pool: Window, numbers: dict[str, int], sizes: _Sizes) -> str:
+def _pooling(stage: Stage, pool: Window, numbers: dict[str, int], sizes: Sizes) -> str:
     x = stage.node.inputs[0].shape
     low = [
         same_padding(x[a] or 0, size, stride)[0] if pad == "same" else pad[0]
@@ -285,7 +294,7 @@ def _reduction(
     kind: str,
     axes: tuple[int, ...],
     numbers: dict[str, int],
-    sizes: _Sizes,
+    sizes: Sizes,
 ) -> str:
     shape = stage.node.inputs[0].shape
     last = len(shape) - 1
@@ -308,7 +317,7 @@ _CURVES = {"nearest": 0, "bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5":
 
 
 def _interpolation(
-    stage: Stage, resize: Resize, numbers: dict[str, int], sizes: _Sizes
+    stage: Stage, resize: Resize, numbers: dict[str, int], sizes: Sizes
 ) -> str:
     before = canonical(stage.node.inputs[0].shape)[:3]
     after = canonical(stage.node.specs[0].shape)[:3]
@@ -330,11 +339,13 @@ def _interpolation(
     return _integers(numbers, sizes) + floats + f"#define CURVE {curve}\n"
 
 
+def sampler(index: int, tensor: Tensor) -> str:
+    """Return the declaration of the sampler of operand *index*."""
+    return f"uniform {'u' if _is_coded(tensor) else ''}sampler2DArray t{index};"
+
+
 def _uniforms(stage: Stage) -> str:
-    samplers = "".join(
-        f"uniform {'u' if _is_coded(x) else ''}sampler2DArray t{k};\n"
-        for k, x in enumerate(stage.operands)
-    )
+    samplers = "".join(f"{sampler(k, x)}\n" for k, x in enumerate(stage.operands))
     layers = stage.output.layout.layers
     draws = layers > stage.group * stage.pixels
     first = "uniform int first;\n" if draws else "const int first = 0;\n"
@@ -446,7 +457,7 @@ def _overlapping(stage: Stage) -> str:
 
 
 def _coordinate(
-    layout: Layout, place: Place, names: Sequence[str], label: str, sizes: _Sizes
+    layout: Layout, place: Place, names: Sequence[str], label: str, sizes: Sizes
 ) -> str:
     """Return the texel's x, y or layer in terms of the indexes *names*."""
     terms = []
@@ -469,7 +480,7 @@ def _labelled(layout: Layout, label: str) -> Iterator[tuple[Digit, str]]:
 
 
 def _digit(
-    digit: Digit, extent: int, names: Sequence[str], label: str, sizes: _Sizes
+    digit: Digit, extent: int, names: Sequence[str], label: str, sizes: Sizes
 ) -> str:
     text = _quotient(names[digit.axis], _divisor(digit, label, sizes))
     if digit.divisor * digit.radix < extent:
@@ -487,19 +498,19 @@ def _is_near(digit: Digit) -> bool:
     return near and digit.place == "layer" and digit.radix <= FEW
 
 
-def _radix(digit: Digit, label: str, sizes: _Sizes) -> str:
+def _radix(digit: Digit, label: str, sizes: Sizes) -> str:
     if _is_near(digit):
         return str(digit.radix)
     return sizes(f"{label}_RADIX", digit.radix)
 
 
-def _divisor(digit: Digit, label: str, sizes: _Sizes) -> str:
+def _divisor(digit: Digit, label: str, sizes: Sizes) -> str:
     if digit.divisor == 1 or (digit.axis in (W, B) and digit.divisor <= FEW):
         return str(digit.divisor)
     return sizes(f"{label}_DIVISOR", digit.divisor)
 
 
-def _weight(digit: Digit, label: str, sizes: _Sizes) -> str:
+def _weight(digit: Digit, label: str, sizes: Sizes) -> str:
     if digit.weight == 1 or (_is_near(digit) and digit.weight <= FEW):
         return str(digit.weight)
     return sizes(f"{label}_WEIGHT", digit.weight)
@@ -521,7 +532,8 @@ def _remainder(text: str, divisor: str) -> str:
     return f"{text} % {divisor}"
 
 
-def _accessor(index: int, tensor: Tensor, sizes: _Sizes) -> str:
+def accessor(index: int, tensor: Tensor, sizes: Sizes) -> str:
+    """Return ``at<index>``, which fetches a texel of *tensor*."""
     names, label = list(AXIS_NAMES), f"AT{index}"
     for axis, offset in enumerate(tensor.offset):
         if offset:
@@ -553,11 +565,11 @@ def _prologue(stage: Stage, prologue: Prologue) -> str:
         lines.append(f"    vec4 v{k} = {fetched};")
     if not isinstance(prologue.node.primitive, Map):
         raise TypeError("a prologue is elementwise")
-    lines.append(f"    return {_text(prologue.node.primitive.expr, names)};")
+    lines.append(f"    return {rendered(prologue.node.primitive.expr, names)};")
     return "\n".join([f"vec4 at0({PARAMETERS}) {{", *lines, "}\n"])
 
 
-def _locate(layout: Layout, sizes: _Sizes, *, shifted: bool) -> str:
+def locate(layout: Layout, sizes: Sizes, *, shifted: bool) -> str:
     """Return the inverse map: from the fragment to the indexes of its first block."""
     parts: dict[int, list[str]] = {axis: [] for axis in range(5)}
     position = {"x": "p.x", "y": "p.y", "layer": "first"}
@@ -582,7 +594,7 @@ def _locate(layout: Layout, sizes: _Sizes, *, shifted: bool) -> str:
     )
 
 
-def _first_block(stage: Stage, sizes: _Sizes) -> str:
+def _first_block(stage: Stage, sizes: Sizes) -> str:
     primitive = stage.node.primitive
     if stage.family not in BY_GROUP or not isinstance(primitive, Conv):
         return ""
@@ -598,7 +610,7 @@ def _first_block(stage: Stage, sizes: _Sizes) -> str:
     )
 
 
-def _finish(stage: Stage, sizes: _Sizes) -> str:
+def _finish(stage: Stage, sizes: Sizes) -> str:
     """Return the epilogue, and the rule that lanes beyond the channels are zero."""
     node = stage.node
     lines = []
@@ -609,7 +621,7 @@ def _finish(stage: Stage, sizes: _Sizes) -> str:
             fetched = _fetch(index, extra.shape, stage, stage.output.shape)
             lines.append(f"    vec4 e{number} = {fetched};")
             names.append(f"e{number}")
-        lines.append(f"    r = {_text(node.epilogue, names)};")
+        lines.append(f"    r = {rendered(node.epilogue, names)};")
     channels = stage.output.layout.channels
     beyond = channels % LANES
     if node.specs[0].dtype == "int32" and isinstance(node.primitive, Map):
@@ -626,7 +638,8 @@ def _finish(stage: Stage, sizes: _Sizes) -> str:
     return "\n".join([f"vec4 finish(vec4 r, {PARAMETERS}) {{", *lines, "}\n"])
 
 
-def _text(expr: Expr, names: Sequence[str]) -> str:
+def rendered(expr: Expr, names: Sequence[str]) -> str:
+    """Return *expr* of four-vectors called *names*."""
     return render(expr, GLSL, names, lambda value: f"vec4({glsl_float(value)})")
 
 
@@ -691,7 +704,7 @@ def _value(stage: Stage) -> str:
             for k, x in enumerate(operands)
         ]
         names = [f"v{k}" for k in range(len(operands))]
-        lines.append(f"    return {_text(primitive.expr, names)};")
+        lines.append(f"    return {rendered(primitive.expr, names)};")
         return "\n".join([f"vec4 value({PARAMETERS}) {{", *lines, "}\n"])
     texel = _moved(stage, by_texel=True)
     if texel is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
 from keramos.graph import Constant, Graph, Node, Storage, Value, ValueKey, apply
+from keramos.plan.cells import Item, Region, schedule
 from keramos.plan.factor_scales import factor_scales
 from keramos.plan.halves import exact_in_body, exact_values
 from keramos.plan.joins import Place, fills_texels, joins
@@ -37,8 +38,10 @@ from keramos.plan.layout import (
     DoesNotFitError,
     Layout,
     Limits,
+    SequenceLayout,
     canonical,
     image,
+    layered_sequence,
     part,
     reinterpret,
     rows,
@@ -124,6 +127,11 @@ class Stage:
     prologue: Prologue | None = None
 
     @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Return what the stage writes."""
+        return (self.output,)
+
+    @property
     def family(self) -> str:
         """Return the kernel family: the name of a GLSL body."""
         return self.kernel.family
@@ -159,21 +167,71 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class DrawBuffer:
+    """The draw buffer of a cell that takes its result number *result*.
+
+    In each step of the loop it is attached *pace* layers behind where it was in the
+    step before.
+    """
+
+    result: int
+    tensor: Tensor
+    pace: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """Several nodes of a loop's body: a program that writes several tensors at once.
+
+    *operands* belong to what the region reads. All *buffers* have the same layout.
+    """
+
+    name: str
+    region: Region
+    operands: tuple[Tensor, ...]
+    buffers: tuple[DrawBuffer, ...]
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Return what the cell writes."""
+        return tuple(buffer.tensor for buffer in self.buffers)
+
+    @property
+    def layout(self) -> Layout:
+        """Return the layout of every result."""
+        return self.buffers[0].tensor.layout
+
+    @property
+    def family(self) -> str:
+        """Return what kind of program it is."""
+        return "cell"
+
+    @property
+    def uniform(self) -> UniformWeights | None:
+        """Return no weights: a cell reads them from textures."""
+        return None
+
+    def draws(self) -> tuple[tuple[int, int], ...]:
+        """Return the first layer and the number of layers of each draw."""
+        return tuple((layer, 1) for layer in range(self.layout.layers))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Loop:
-    """The stages of a Scan's body, run once per step, from the end if *reverse*.
+    """What a Scan's body becomes, run once per step, from the end if *reverse*.
 
     A state has two homes, in turn read and written: *states* pairs the home that even
     steps read with the one that odd steps read.
     """
 
     name: str
-    body: tuple[Stage, ...]
+    body: tuple[Stage | Cell, ...]
     steps: int
     reverse: bool
     states: tuple[tuple[int, int], ...]
 
 
-Step = Stage | Loop
+Step = Stage | Cell | Loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +268,8 @@ class GlPlan:
     places: dict[int, int]
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        """Return every stage, those of loops once."""
+    def stages(self) -> tuple[Stage | Cell, ...]:
+        """Return every stage and cell, those of loops once."""
         return tuple(_flattened(self.steps))
 
     @property
@@ -224,7 +282,7 @@ class GlPlan:
         return self.places[tensor.home]
 
 
-def _flattened(steps: Iterable[Step]) -> Iterator[Stage]:
+def _flattened(steps: Iterable[Step]) -> Iterator[Stage | Cell]:
     for step in steps:
         if isinstance(step, Loop):
             yield from step.body
@@ -403,10 +461,15 @@ class _Builder:
         tensor = self.source(value)
         return tensor if tensor.is_whole else self.copy(value, self.unused("copy"))
 
-    def copy(self, value: Value, name: str) -> Tensor:
+    def copy(self, value: Value, name: str, layout: Layout | None = None) -> Tensor:
         """Add a stage that copies *value* into a tensor of its own."""
         node = Node(Map(operand(0), value.dtype), (value,), (value.spec,))
-        output = self.tensor("model", value, node)
+        if layout is None:
+            output = self.tensor("model", value, node)
+        else:
+            output = Tensor(
+                value.shape, layout, self.home(), storage=self.storage(value)
+            )
         self.stage(node, name, output)
         return output
 
@@ -603,41 +666,118 @@ class _Builder:
             self.problems.append(Problem(label, "holds a recurrent layer of its own"))
             return
         steps = node.inputs[0].shape[0] or 0
-        pairs, known = self.enter(node, scan, scan.body, name)
-        outside, self.steps = self.steps, []
-        states = [second for _, second in pairs]
-        needed = {k for k in range(len(node.specs)) if (node, k) in self.exact}
-        _, exact = exact_in_body(scan, scan.body, needed)
-        body = factor_scales(_with_constants(scan.body, known))
-        results = self.body(body, name, states, exact)
-        for second, y in zip(states, results, strict=False):
-            if self.tensors.get(y.key) is not second:
-                self.stage(_identity(y, node), f"{name}_next", second)
-        written = [
-            (k, y)
-            for k, y in enumerate(results[scan.states :])
-            if (node, k) in self.used
+        body = self.prepared(scan, node, name)
+        sequences = [
+            k for k in range(len(node.specs) - scan.states) if (node, k) in self.used
         ]
-        for k, y in written:
-            self.sequence(node, k, y, steps)
-        inside = tuple(step for step in self.steps if isinstance(step, Stage))
+        layered = self.layered(body, scan, sequences, steps)
+        order = schedule(
+            body,
+            wanted=[*range(scan.states), *(scan.states + k for k in sequences)],
+            direct=[*range(scan.states), *(scan.states + k for k in layered)],
+            draw_buffers=self.limits.draw_buffers,
+        )
+        written = _written_by(order)
+        pairs = self.enter(node, scan, body.inputs, name, written)
+        outside, self.steps = self.steps, []
+        targets = {k: DrawBuffer(0, second) for k, (_, second) in enumerate(pairs)}
+        for k, layout in layered.items():
+            if scan.states + k in written:
+                targets[scan.states + k] = self.slot(node, k, layout)
+        self.body(order, body, name, targets)
+        self.copies(node, body, targets, written)
+        for k in sequences:
+            if scan.states + k not in written:
+                y = self.fetched(body.outputs[scan.states + k])
+                self.sequence(node, k, y, steps)
+        inside = tuple(step for step in self.steps if not isinstance(step, Loop))
         homes = tuple((first.home, second.home) for first, second in pairs)
         self.steps = [*outside, Loop(name, inside, steps, scan.reverse, homes)]
-        for k, y in written:
-            if not y.shape:
+        for k in sequences:
+            if not body.outputs[scan.states + k].shape:
                 self.scalars(node, k, steps)
         for k, pair in enumerate(pairs):
             # After an even number of steps the last state lies where it started.
-            self.tensors[node, len(results) - scan.states + k] = pair[steps % 2]
+            self.tensors[node, len(node.specs) - scan.states + k] = pair[steps % 2]
+
+    def copies(
+        self,
+        node: Node,
+        body: Graph,
+        targets: Mapping[int, DrawBuffer],
+        written: Collection[int],
+    ) -> None:
+        """Add the stages that copy states which nothing has written to its place."""
+        name = self.names.get(node, "stage")
+        for k, target in targets.items():
+            y = body.outputs[k]
+            if k not in written and self.tensors.get(y.key) is not target.tensor:
+                source = self.fetched(y)
+                self.stage(_identity(source, node), f"{name}_next", target.tensor)
+
+    def prepared(self, scan: Scan, node: Node, name: str) -> Graph:
+        """Return the body of a Scan in the form that kernels take; name its nodes."""
+        if not isinstance(scan.body, Graph):
+            raise TypeError("the body is no graph")
+        actual = dict(zip(scan.body.inputs, node.inputs, strict=True))
+        rest = scan.body.inputs[scan.sequences + scan.states :]
+        known = {x: actual[x] for x in rest if actual[x].constant is not None}
+        body = factor_scales(_with_constants(scan.body, known))
+        prepared = prepare(body)
+        needed = {k for k in range(len(node.specs)) if (node, k) in self.exact}
+        _, exact = exact_in_body(scan, scan.body, needed)
+        self.exact |= exact_values(prepared.graph, exact)
+        labels = _names(body, prepared)
+        self.names |= {inner: f"{name}_{label}" for inner, label in labels.items()}
+        return prepared.graph
+
+    def layered(
+        self, body: Graph, scan: Scan, sequences: Sequence[int], steps: int
+    ) -> dict[int, SequenceLayout]:
+        """Return the layouts of output sequences that have layers for each step."""
+        found = {}
+        for k in sequences:
+            shape = body.outputs[scan.states + k].shape
+            layout = (
+                layered_sequence(shape, steps, batch=self.batch, limits=self.limits)
+                if shape
+                else None
+            )
+            if layout is not None:
+                found[k] = layout
+        return found
+
+    def slot(self, node: Node, index: int, layout: SequenceLayout) -> DrawBuffer:
+        """Give output sequence *index* its tensor; return where steps are written."""
+        shape, home = node.specs[index].shape, self.home()
+        storage = self.storage(Value(node.specs[index], node=node, index=index))
+        whole = Tensor(shape, layout.whole, home, storage=storage)
+        self.tensors[node, index] = whole
+        self.sequences[home] = layout.whole
+        step = Tensor(shape[1:], layout.step, home, storage=storage)
+        return DrawBuffer(0, step, layout.step.layers)
+
+    def fetched(self, value: Value) -> Value:
+        """Return *value*, whose tensor or view there is from now on."""
+        node = value.node
+        if node is not None and value.key not in self.tensors:
+            for x in node.inputs:
+                self.fetched(x)
+            self.visit(node)
+        return value
 
     def enter(
-        self, node: Node, scan: Scan, body: Graph, name: str
-    ) -> tuple[list[tuple[Tensor, Tensor]], dict[Value, Value]]:
-        """Give the inputs of a Scan's body their tensors.
+        self,
+        node: Node,
+        scan: Scan,
+        formal: Sequence[Value],
+        name: str,
+        written: Collection[int],
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Give the inputs of a Scan's body their tensors, but for constants.
 
-        Returns the two tensors of each state, and the inputs that are constants.
+        Returns the two tensors of each state; cells write those of *written*.
         """
-        formal = body.inputs
         taken = node.inputs[: scan.sequences]
         initial = node.inputs[scan.sequences :][: scan.states]
         invariants = node.inputs[scan.sequences + scan.states :]
@@ -645,17 +785,24 @@ class _Builder:
             self.tensors[x] = _moment(self.materialised(whole), x.shape)
         pairs = []
         for k, state in enumerate(initial):
-            first = self.copy(state, f"{name}_state_{k + 1}")
+            label = f"{name}_state_{k + 1}"
+            layout = self.plain(node, state.shape) if k in written else None
+            first = self.copy(state, label, layout)
             pairs.append((first, replace(first, home=self.home())))
             self.tensors[formal[scan.sequences + k]] = first
-        known: dict[Value, Value] = {}
         rest = formal[scan.sequences + scan.states :]
         for x, actual in zip(rest, invariants, strict=True):
             if actual.constant is None:
                 self.tensors[x] = self.source(actual)
-            else:
-                known[x] = actual
-        return pairs, known
+        return pairs
+
+    def plain(self, node: Node, shape: Shape) -> Layout:
+        """Return the layout of what a cell writes: one channel block per fragment."""
+        try:
+            return rows(shape, batch=self.batch, limits=self.limits)
+        except DoesNotFitError:
+            self.too_large(self.label(node), shape)
+            return rows(shape, batch=self.batch, limits=UNLIMITED)
 
     def scalars(self, node: Node, index: int, steps: int) -> None:
         """Turn output sequence *index*, written as a column, into ``(steps,)``."""
@@ -675,23 +822,58 @@ class _Builder:
         return column
 
     def body(
-        self, body: Graph, name: str, states: Sequence[Tensor], exact: Collection[int]
-    ) -> list[Value]:
-        """Visit the nodes of a Scan's body; return its results.
+        self,
+        order: Sequence[Item],
+        body: Graph,
+        name: str,
+        targets: Mapping[int, DrawBuffer],
+    ) -> None:
+        """Add the stages and cells of a loop's body.
 
-        Nodes that give the next *states* write them where they belong. *exact* are the
-        outputs that halves can't hold.
+        What gives an output with a target writes it there.
         """
-        prepared = prepare(body)
-        self.exact |= exact_values(prepared.graph, exact)
-        for y, state in zip(prepared.graph.outputs, states, strict=False):
-            if y.node is not None and has_stage(y.node):
-                self.targets.setdefault(y.node, state)
-        labels = _names(body, prepared)
-        self.names |= {node: f"{name}_{label}" for node, label in labels.items()}
-        for node in prepared.graph.nodes:
-            self.visit(node)
-        return [*prepared.graph.outputs]
+        for k, target in targets.items():
+            y = body.outputs[k]
+            if y.node is not None and y.node in order and has_stage(y.node):
+                self.targets.setdefault(y.node, target.tensor)
+        for item in order:
+            if isinstance(item, Region):
+                self.cell(item, name, targets)
+                continue
+            for x in item.inputs:
+                self.fetched(x)
+            if (item, 0) not in self.tensors:
+                self.visit(item)
+
+    def cell(
+        self, region: Region, name: str, targets: Mapping[int, DrawBuffer]
+    ) -> None:
+        """Add the cell that computes *region*."""
+        written = []
+        for number, result in enumerate(region.results):
+            node = result.node
+            mine = [replace(targets[k], result=number) for k in result.outputs]
+            if not mine:
+                shape = node.specs[0].shape
+                tensor = Tensor(
+                    shape,
+                    self.plain(node, shape),
+                    self.home(),
+                    storage=self.storage(node.results()[0]),
+                )
+                mine = [DrawBuffer(number, tensor)]
+            written += mine
+            self.tensors[node, 0] = mine[0].tensor
+        operands = tuple(
+            (
+                self.source(read.value)
+                if read.kernel_of is None
+                else self.operand(read.kernel_of, 1)
+            )
+            for read in region.reads
+        )
+        label = self.unused(f"{name}_cell")
+        self.steps.append(Cell(label, region, operands, tuple(written)))
 
     def sequence(self, node: Node, index: int, y: Value, steps: int) -> None:
         """Add the stage that writes a step of output sequence *index*."""
@@ -772,6 +954,17 @@ def _written(
     return written, (origin,) if any(origin) else ()
 
 
+def _written_by(order: Iterable[Item]) -> frozenset[int]:
+    """Return the outputs of a loop's body that cells write."""
+    return frozenset(
+        k
+        for item in order
+        if isinstance(item, Region)
+        for result in item.results
+        for k in result.outputs
+    )
+
+
 def _readers(graph: Graph, absorbed: Collection[Node]) -> dict[ValueKey, list[Node]]:
     """Return which nodes read each value, also through views and *absorbed* nodes."""
     readers: dict[ValueKey, list[Node]] = {}
@@ -803,10 +996,10 @@ def _allocate(
     """
     lives = _lifetimes(steps, inputs, outputs)
     layouts: dict[int, Layout] = {x.home: x.layout for x in inputs}
-    layouts |= {stage.output.home: stage.output.layout for stage in _flattened(steps)}
+    layouts |= {x.home: x.layout for stage in _flattened(steps) for x in stage.outputs}
     layouts |= whole
     storages = {x.home: x.storage for x in inputs}
-    storages |= {s.output.home: s.output.storage for s in _flattened(steps)}
+    storages |= {x.home: x.storage for s in _flattened(steps) for x in s.outputs}
     textures: list[Texture] = []
     tenants: list[list[int]] = []
     places: dict[int, int] = {}
@@ -837,8 +1030,9 @@ def _lifetimes(
     last: dict[int, int] = dict(first)
     for number, step in enumerate(steps):
         for stage in _flattened([step]):
-            first.setdefault(stage.output.home, number)
-            last[stage.output.home] = number
+            for x in stage.outputs:
+                first.setdefault(x.home, number)
+                last[x.home] = number
             last |= {x.home: number for x in stage.operands if x.batched}
         if isinstance(step, Loop):
             last |= {home: number for pair in step.states for home in pair}

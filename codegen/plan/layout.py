@@ -326,6 +326,32 @@ def sequence(shape: Shape, steps: int, *, batch: int, limits: Limits) -> Sequenc
     return SequenceLayout(whole, step, origins)
 
 
+def layered_sequence(
+    shape: Shape, steps: int, *, batch: int, limits: Limits
+) -> SequenceLayout | None:
+    """Return the layout of *steps* values of *shape*, each in layers of its own.
+
+    A step lies in them as :func:`rows` has it. None where there are too few layers.
+    """
+    try:
+        step = rows(shape, batch=batch, limits=limits)
+    except DoesNotFitError:
+        return None
+    axis = max(CANONICAL_RANK - len(shape), 1)
+    inner = step.extents[axis]
+    held = math.prod(digit.radix for digit in step.digits if digit.axis == axis)
+    if steps * step.layers > limits.layers or held != inner:
+        return None
+    extents = list(step.extents)
+    extents[axis] = steps * inner
+    moment = Digit(axis, inner, steps, "layer", step.layers)
+    outer = [digit for digit in step.digits if digit.place != "layer"]
+    layers = [digit for digit in step.digits if digit.place == "layer"]
+    whole = Layout(_extents(extents), step.channels, (*outer, moment, *layers))
+    origins = tuple((0, 0, t * step.layers) for t in range(steps))
+    return SequenceLayout(whole, step, origins)
+
+
 def _extents(sizes: list[int]) -> Extents:
     n, d, h, w, b = sizes
     return (n, d, h, w, b)

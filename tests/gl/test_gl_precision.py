@@ -16,7 +16,7 @@ from small_graphs import value
 from strategies_graphs import graphs, inputs_for
 
 from keramos.emit.gl import emit_gl
-from keramos.emit.glsl import program
+from keramos.emit.programs import program
 from keramos.emit.weights import weights
 from keramos.graph import Graph, Storage, apply, literal
 from keramos.passes.round_weights import round_weights

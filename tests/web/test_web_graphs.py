@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from numpy.typing import NDArray
 from playwright.sync_api import Page, Playwright
+from strategies_cells import cells
 from strategies_graphs import graphs, inputs_for
 from web.browser import ask, opened
 from web.web_package import write_package
@@ -61,6 +62,13 @@ def check_in(page: Page, root: Path, graph: Graph) -> None:
 
 @given(graph=graphs(free=False))
 def test_drawn_graphs_agree_on_llvmpipe(
+    root: Path, browser_page: Page, graph: Graph
+) -> None:
+    check_in(browser_page, root, graph)
+
+
+@given(graph=cells())
+def test_drawn_cells_agree_on_llvmpipe(
     root: Path, browser_page: Page, graph: Graph
 ) -> None:
     check_in(browser_page, root, graph)

@@ -1,0 +1,24 @@
+"""What draws -> its fragment program."""
+
+from __future__ import annotations
+
+from keramos.emit import cell, glsl
+from keramos.emit.glsl import Program
+from keramos.plan.gl import Cell, Stage
+
+
+def program(step: Stage | Cell) -> Program:
+    """Return the fragment program of *step*."""
+    return cell.program(step) if isinstance(step, Cell) else glsl.program(step)
+
+
+def title(step: Stage | Cell) -> str:
+    """Return what *step* is, for the comment in front of its program."""
+    return cell.title(step) if isinstance(step, Cell) else glsl.title(step)
+
+
+def results(step: Stage | Cell) -> int:
+    """Return how many draw buffers the program writes."""
+    if isinstance(step, Cell):
+        return len(step.buffers)
+    return step.group * step.pixels
