@@ -237,7 +237,7 @@ class Executor:
         """Create every texture, program and framebuffer of the plan in *shaders*."""
         self._owned = context is None
         self._context = _open(context)
-        self._framebuffers: dict[tuple[int, int, int], int] = {}
+        self._framebuffers: dict[tuple[tuple[tuple[int, int], ...], int], int] = {}
         self._resources: list[_Resource] = []
         try:
             with self._current():
@@ -319,7 +319,11 @@ class Executor:
         ]
         x, y, layer = entry["origins"][moment] if "origins" in entry else (0, 0, 0)
         _, height, width, _ = entry["size"]
-        target = swap.get(entry["texture"], entry["texture"])
+        # Of each target, the texture and the layer where this step begins.
+        targets = [
+            (swap.get(texture, texture), layer + pace * moment)
+            for texture, pace in entry.get("targets") or [(entry["texture"], 0)]
+        ]
         names = [self._textures[swap.get(t, t)].glo for t in entry["textures"]]
         outputs = self._outputs_of[entry["program"]]
         blocks: list[tuple[tuple[int, int, int], ...]] = [()] * len(entry["draws"])
@@ -333,7 +337,10 @@ class Executor:
             Draw(
                 program=program.glo,
                 textures=tuple(names),
-                framebuffer=self._framebuffer(target, layer + first, count, outputs),
+                framebuffer=self._framebuffer(
+                    [(t, z + first + j) for t, z in targets for j in range(count)],
+                    outputs,
+                ),
                 viewport=(x, y, width, height),
                 blocks=blocks[k],
                 uniforms=tuple(
@@ -348,17 +355,18 @@ class Executor:
             for k, (first, count) in enumerate(entry["draws"])
         )
 
-    def _framebuffer(self, texture: int, start: int, count: int, outputs: int) -> int:
-        """Return a framebuffer with *count* layers from *start* attached."""
-        key = (texture, start, count)
+    def _framebuffer(self, layers: Sequence[tuple[int, int]], outputs: int) -> int:
+        """Return a framebuffer with *layers*, as (texture, layer), attached."""
+        key = (tuple(layers), outputs)
         if key in self._framebuffers:
             return self._framebuffers[key]
         gl, name = self._gl, ctypes.c_uint()
         gl.gen_framebuffers(1, ctypes.byref(name))
         gl.bind_framebuffer(FRAMEBUFFER, name.value)
-        for k in range(count):
+        count = len(layers)
+        for k, (texture, layer) in enumerate(layers):
             glo = self._textures[texture].glo
-            gl.attach(FRAMEBUFFER, COLOR_ATTACHMENT0 + k, glo, 0, start + k)
+            gl.attach(FRAMEBUFFER, COLOR_ATTACHMENT0 + k, glo, 0, layer)
         targets = [COLOR_ATTACHMENT0 + k if k < count else 0 for k in range(outputs)]
         gl.draw_buffers(outputs, (ctypes.c_uint * outputs)(*targets))
         status = gl.check(FRAMEBUFFER)

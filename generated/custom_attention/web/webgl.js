@@ -484,11 +484,18 @@ export class Executor {
     const [, height, width] = entry.size;
     const other = (index) => swap.get(index) ?? index;
     const textures = entry.textures.map((index) => this.#textures[other(index)]);
-    const target = other(entry.texture);
+    // Of each target, the texture and the layer where this step begins.
+    const targets = (entry.targets ?? [[entry.texture, 0]]).map(([texture, pace]) => [
+      other(texture),
+      layer + pace * moment,
+    ]);
     const sizes = Int32Array.from(entry.sizes);
     const weights = "buffer" in entry ? this.#buffers[entry.buffer] : NO_WEIGHTS;
     return entry.draws.map(([first, count], index) => {
-      const framebuffer = this.#framebuffer(target, layer + first, count, outputs);
+      const layers = targets.flatMap(([texture, start]) =>
+        Array.from({ length: count }, (_, k) => [texture, start + first + k]),
+      );
+      const framebuffer = this.#framebuffer(layers, outputs);
       const offsets = Array.from(
         { length: weights.blocks },
         (_, slot) => (index * weights.blocks + slot) * weights.stride,
@@ -498,27 +505,24 @@ export class Executor {
     });
   }
 
-  /** Return a framebuffer with *count* layers from *start* attached. */
-  #framebuffer(index, start, count, outputs) {
-    const key = `${index} ${start} ${count} ${outputs}`;
+  /** Return a framebuffer with *layers*, as `[texture, layer]`, attached. */
+  #framebuffer(layers, outputs) {
+    const key = `${layers.join(" ")} of ${outputs}`;
     if (this.#framebuffers.has(key)) {
       return this.#framebuffers.get(key);
     }
     const gl = this.#gl;
-    const texture = this.#textures[index];
     const framebuffer = this.#ledger.create("Framebuffer");
     gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
-    const targets = [];
-    for (let k = 0; k < outputs; ++k) {
-      const attachment = gl.COLOR_ATTACHMENT0 + k;
-      targets.push(k < count ? attachment : gl.NONE);
-      if (k < count) {
-        gl.framebufferTextureLayer(gl.FRAMEBUFFER, attachment, texture, 0, start + k);
-      }
+    const targets = new Array(outputs).fill(gl.NONE);
+    for (const [k, [index, layer]] of layers.entries()) {
+      const texture = this.#textures[index];
+      targets[k] = gl.COLOR_ATTACHMENT0 + k;
+      gl.framebufferTextureLayer(gl.FRAMEBUFFER, targets[k], texture, 0, layer);
     }
     gl.drawBuffers(targets);
     if (gl.checkFramebufferStatus(gl.FRAMEBUFFER) !== gl.FRAMEBUFFER_COMPLETE) {
-      throw new DeviceError(`this GPU can't render to ${count} float textures at once`);
+      throw new DeviceError(`this GPU can't render to ${layers.length} float textures at once`);
     }
     this.#framebuffers.set(key, framebuffer);
     return framebuffer;
@@ -530,7 +534,7 @@ export class Executor {
     const packing = new Packing(entry);
     const buffer = this.#ledger.create("Buffer");
     const layers = Array.from({ length: packing.layers }, (_, layer) =>
-      this.#framebuffer(entry.texture, layer, 1, 1),
+      this.#framebuffer([[entry.texture, layer]], 1),
     );
     return { packing, buffer, layers, texels: new Float32Array(packing.length) };
   }
@@ -590,7 +594,7 @@ export class Executor {
     gl.viewport(0, 0, packing.width, packing.height);
     for (let layer = 0; layer < packing.layers; ++layer) {
       gl.uniform1i(painter.layer, layer);
-      const framebuffer = this.#framebuffer(entry.texture, layer, 1, 1);
+      const framebuffer = this.#framebuffer([[entry.texture, layer]], 1);
       gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     }
@@ -823,7 +827,7 @@ export class Executor {
     const texels = new Float32Array(length);
     const [x, y, first] = origins?.[0] ?? [0, 0, 0];
     for (let layer = 0; layer < layers; ++layer) {
-      const framebuffer = this.#framebuffer(texture, first + layer, 1, 1);
+      const framebuffer = this.#framebuffer([[texture, first + layer]], 1);
       gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
       const offset = layer * width * height * LANES;
       gl.readPixels(x, y, width, height, gl.RGBA, gl.FLOAT, texels, offset);

@@ -19,7 +19,7 @@ layout(location = 0) out vec4 o0;
 #define EACH_BLOCK(F) F(0, r0, o0)
 
 vec4 at0(int n, int d, int h, int w, int b) {
-    return texelFetch(t0, ivec3(0, (w + AT0_W_OFFSET), b), 0);
+    return texelFetch(t0, ivec3(b, 0, (w + AT0_W_OFFSET)), 0);
 }
 
 void locate(out int n, out int d, out int h, out int w, out int b) {

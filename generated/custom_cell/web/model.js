@@ -61,8 +61,8 @@ const DESCRIPTION = {
       sha256: "baaafd57cf926e36aeaf7ecd0f6f11f746f5784fbe8915278c167a0de44c336c",
     },
     "shaders/plan.json": {
-      bytes: 5760,
-      sha256: "e2cf2acfc2f23718e9da89b25e4d7626ec02b5d903ab3d1dc31313b2130ae303",
+      bytes: 5272,
+      sha256: "7ced4def5f5091528f24885b5a724288a5cc39a79c69ea6fdff5a2a1d89c593e",
     },
     "shaders/recurrent.frag": {
       bytes: 3208,
@@ -84,25 +84,21 @@ const DESCRIPTION = {
       bytes: 3613,
       sha256: "abc969cbdbfccf3e4fb62a0fac26c7d12cc6b7faeae439b5723ac3a72f2e3355",
     },
-    "shaders/recurrent_2_recurrent_4.frag": {
-      bytes: 1205,
-      sha256: "09045d27694172d4af9d73d14339a3fbd196948027a0d86de33ea1930b36c5bc",
-    },
     "shaders/recurrent_2_recurrent_5.frag": {
       bytes: 1391,
       sha256: "64474b39d6b9ea019f9b1ddd7370374cf54995563324e38953403465e47be68e",
     },
-    "shaders/recurrent_2_recurrent_6.frag": {
-      bytes: 4208,
-      sha256: "a44a35e8fa5e84ccc014f0929bda92f7b60a35a44ad62fc74c5641eaeaa40996",
+    "shaders/recurrent_2_recurrent_4.frag": {
+      bytes: 1205,
+      sha256: "09045d27694172d4af9d73d14339a3fbd196948027a0d86de33ea1930b36c5bc",
     },
-    "shaders/recurrent_2_step.frag": {
-      bytes: 1110,
-      sha256: "d72a17b9a9817f326769c3e327f528a51a111fabf885436567c64cf63bd2de88",
+    "shaders/recurrent_2_cell.frag": {
+      bytes: 2247,
+      sha256: "194297769603d83f5bbc0e98a02b20bb2dea2b0b3ed194ec5bb377e7fd8dc066",
     },
     "shaders/dense_3_part.frag": {
       bytes: 1490,
-      sha256: "822de8d61e4e78da4fe837edc10a79f377dd6c58f9621b0896f4f55f535ecd0c",
+      sha256: "9c7e14f3edb435ec92f34ba69c927752378c81c928cdcc21a629bd8b7b1d590e",
     },
     "shaders/dense_3.frag": {
       bytes: 3434,
