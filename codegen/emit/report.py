@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from keramos.emit.describe import shape_text
-from keramos.emit.glsl import program
-from keramos.plan.gl import GlPlan, Loop, Stage
+from keramos.emit.programs import program
+from keramos.plan.gl import Cell, GlPlan, Loop, Stage
 from keramos.primitives import Map, Shape
 
 
@@ -97,21 +97,23 @@ def _stages(gl: GlPlan) -> Iterator[StageReport]:
             yield _stage(step, steps=1)
 
 
-def _stage(stage: Stage, *, steps: int) -> StageReport:
-    layout = stage.output.layout
+def _stage(stage: Stage | Cell, *, steps: int) -> StageReport:
+    first = stage.outputs[0]
     return StageReport(
         name=stage.name,
-        result=stage.output.shape,
+        result=first.shape,
         kernel=_kernel(stage),
         fragment=(stage.pixels, stage.group),
-        texels=(layout.width, layout.height, layout.layers),
+        texels=(first.layout.width, first.layout.height, first.layout.layers),
         draws=len(stage.draws()) * steps,
-        microseconds=stage.kernel.cost * steps,
+        microseconds=stage.cost * steps,
     )
 
 
-def _kernel(stage: Stage) -> str:
+def _kernel(stage: Stage | Cell) -> str:
     """Return the kernel family; of stages that only move texels, also why they do."""
+    if isinstance(stage, Cell):
+        return f"{stage.family} of {len(stage.buffers)}"
     primitive = stage.node.primitive
     if stage.family == "move":
         return f"move ({type(primitive).__name__})"

@@ -19,7 +19,16 @@ from dataclasses import dataclass, field
 
 from keramos.expr import Expr
 from keramos.graph import Graph, Node, Value, ValueKey
-from keramos.plan.layout import CANONICAL_RANK, LANES, canonical
+from keramos.plan.kernels import Work, fragment_time
+from keramos.plan.layout import (
+    CANONICAL_RANK,
+    LANES,
+    Layout,
+    Limits,
+    blocks,
+    canonical,
+)
+from keramos.plan.profile import DEVICES
 from keramos.primitives import Conv, Map, Reshape, Shape, Slice
 
 # Texture units that a WebGL 2 device has for fragment programs.
@@ -186,6 +195,29 @@ def source(value: Value) -> tuple[Value, int]:
         behind += shift
         value = value.node.inputs[0]
     return value, behind
+
+
+def cost(region: Region, layout: Layout, limits: Limits) -> float:
+    """Return the microseconds that *region* takes, its results laid out in *layout*."""
+    products = [q for q in region.quantities if isinstance(q, Product)]
+    terms = [q for q in region.quantities if isinstance(q, Term)]
+    depths = {
+        product.x: blocks(region.reads[product.kernel].value.shape[-2] or 1)
+        for product in products
+    }
+    fetched = {x for term in terms for x in term.operands if isinstance(x, Fetch)}
+    vectors = LANES * sum(depths[product.x] for product in products)
+    done = Work(
+        inputs=sum(depths.values()) + len(fetched),
+        weights=vectors,
+        uniforms=0,
+        products=vectors + len(terms),
+        stores=sum(result.targets for result in region.results),
+    )
+    device = DEVICES[limits.profile]
+    fragments = max(layout.width * layout.height, device.busy)
+    time = fragment_time(done, device, scattered=False)
+    return layout.layers * (device.draw + fragments * time / 1e6)
 
 
 def _is_elementwise(node: Node) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
 from keramos.graph import Constant, Graph, Node, Storage, Value, ValueKey, apply
-from keramos.plan.cells import Item, Region, schedule
+from keramos.plan.cells import Item, Region, cost, schedule
 from keramos.plan.factor_scales import factor_scales
 from keramos.plan.halves import exact_in_body, exact_values
 from keramos.plan.joins import Place, fills_texels, joins
@@ -147,6 +147,11 @@ class Stage:
         return self.kernel.pixels
 
     @property
+    def cost(self) -> float:
+        """Return the estimated microseconds."""
+        return self.kernel.cost
+
+    @property
     def uniform(self) -> UniformWeights | None:
         """Return the weights that lie in uniform blocks."""
         return self.kernel.uniform
@@ -183,13 +188,15 @@ class DrawBuffer:
 class Cell:
     """Several nodes of a loop's body: a program that writes several tensors at once.
 
-    *operands* belong to what the region reads. All *buffers* have the same layout.
+    *operands* belong to what the region reads. All *buffers* have the same layout. A
+    fragment computes one channel block of each; *cost* is in microseconds.
     """
 
     name: str
     region: Region
     operands: tuple[Tensor, ...]
     buffers: tuple[DrawBuffer, ...]
+    cost: float
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
@@ -205,6 +212,16 @@ class Cell:
     def family(self) -> str:
         """Return what kind of program it is."""
         return "cell"
+
+    @property
+    def group(self) -> int:
+        """Return how many channel blocks of each result a fragment computes."""
+        return 1
+
+    @property
+    def pixels(self) -> int:
+        """Return how many neighbours along w one fragment computes."""
+        return 1
 
     @property
     def uniform(self) -> UniformWeights | None:
@@ -873,7 +890,8 @@ class _Builder:
             for read in region.reads
         )
         label = self.unused(f"{name}_cell")
-        self.steps.append(Cell(label, region, operands, tuple(written)))
+        taken = cost(region, written[0].tensor.layout, self.limits)
+        self.steps.append(Cell(label, region, operands, tuple(written), taken))
 
     def sequence(self, node: Node, index: int, y: Value, steps: int) -> None:
         """Add the stage that writes a step of output sequence *index*."""

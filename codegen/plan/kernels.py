@@ -314,7 +314,7 @@ def kernels(
         done = _work(node, name, pixels, group)
         fragments = layout.width * layout.height
         draws = layout.layers // (layout.group * pixels) * -(-layout.group // group)
-        time = _time(done, device, scattered=scattered)
+        time = fragment_time(done, device, scattered=scattered)
         if group > device.blocks or (pixels > device.pixels and name == "conv_rows"):
             time *= device.crowded
         cost = draws * (device.draw + max(fragments, device.busy) * time / 1e6)
@@ -441,7 +441,7 @@ def _terms(node: Node) -> int:
             return 1
 
 
-def _time(work: Work, device: Device, *, scattered: bool) -> float:
+def fragment_time(work: Work, device: Device, *, scattered: bool) -> float:
     """Return the picoseconds of a fragment: what it has most of hides the rest."""
     inputs = work.inputs * (device.scattered if scattered else 1.0)
     return max(

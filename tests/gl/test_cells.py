@@ -23,6 +23,7 @@ from strategies_cells import cells
 from strategies_graphs import inputs_for
 
 from keramos.emit.programs import program
+from keramos.emit.report import plan_report
 from keramos.graph import Graph
 from keramos.importer import import_model
 from keramos.passes import optimise
@@ -198,3 +199,14 @@ def test_layers_of_one_shape_share_the_program_of_their_cells(tmp_path: Path) ->
     assert len(plain) == 2
     assert plain[0].text == plain[1].text
     assert plain[0].sizes != plain[1].sizes
+
+
+def test_the_report_counts_the_draws_of_every_step(tmp_path: Path) -> None:
+    build, _ = LAYERS["LSTM with steps"]
+    _, graph = imported(build, tmp_path / "model.keras", masked=False)
+
+    report = plan_report(plan(graph, batch=1, limits=Limits(), where="model"))
+
+    (cell,) = (stage for stage in report.stages if stage.kernel == "cell of 3")
+    assert cell.draws == STEPS
+    assert cell.microseconds > 0
