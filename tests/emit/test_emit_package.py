@@ -311,7 +311,7 @@ def test_the_manifest_says_what_the_package_is() -> None:
             "sha256": "0" * 64,
             "keras_version": "3.0.0",
         },
-        "options": {"targets": ["cpu"]},
+        "options": {"targets": ["cpu"], "weights": "float32"},
         "files": {
             path: hashlib.sha256(text).hexdigest() for path, text in content.items()
         },
