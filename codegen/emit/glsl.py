@@ -16,6 +16,7 @@ from keramos.emit.weights import MIDDLE
 from keramos.expr import GLSL, Expr, render
 from keramos.graph import Origin
 from keramos.plan.gl import Stage, Tensor
+from keramos.plan.kernels import ROWS
 from keramos.plan.layout import (
     AXIS_NAMES,
     CANONICAL_RANK,
@@ -66,6 +67,7 @@ OWN_MAIN = frozenset(
         "conv_slide",
         "conv_uniform",
         "contract",
+        "contract_rows",
         "depthwise",
         "depthwise_rows",
     }
@@ -186,7 +188,7 @@ def shape_text(shape: Shape) -> str:
 
 # What varies between stages of one kind. Windows are in the text, and axes of length 1:
 # without loops over them programs are faster.
-SIZES = ("IN", "OUT", "COUNT", "DEPTH", "FILTERS", "CHUNK")
+SIZES = ("IN", "OUT", "COUNT", "DEPTH", "FILTERS", "CHUNK", "ROWS")
 
 
 def _integers(values: Mapping[str, int], sizes: Sizes) -> str:
@@ -218,6 +220,7 @@ def _constants(stage: Stage, sizes: Sizes) -> str:
         case Contract():
             across = int(primitive.b_contract == (2,))
             numbers["DEPTH"] = c
+            numbers["ROWS"] = w
             return _integers(numbers, sizes) + f"#define ACROSS {across}\n"
         case Reduce():
             return _reduction(stage, primitive.kind, primitive.axes, numbers, sizes)
@@ -367,7 +370,7 @@ def _repetitions(stage: Stage) -> str:
         return _sliding(stage)
     if stage.family == "conv_slide":
         return _overlapping(stage)
-    if stage.family == "conv_rows":
+    if stage.family in ROWS:
         cells = " ".join(
             f"F({p}, {q}, r{p}{q}, o{p * stage.group + q})"
             for p in pixels

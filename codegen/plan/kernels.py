@@ -49,7 +49,9 @@ BYTES_PER_VECTOR = 16
 # Offsets into uniform buffers are multiples of 256 bytes: so many four-vectors.
 ALIGNMENT = 16
 # Families in which one fragment computes neighbouring pixels.
-WITH_PIXELS = frozenset({"conv_rows", "conv_slide", "depthwise_rows"})
+WITH_PIXELS = frozenset({"contract_rows", "conv_rows", "conv_slide", "depthwise_rows"})
+# Families of matrix products, in which many pixels crowd the caches.
+ROWS = frozenset({"contract_rows", "conv_rows"})
 # A window that slides is unrolled along w.
 WIDEST_WINDOW = 7
 # More draw buffers than this gain nothing once the weights cost no texel fetches.
@@ -61,6 +63,7 @@ GROUPS = (1, 2, 4, 8)
 NEIGHBOURS, BLOCKS = 4, 2
 # The neighbours and blocks of most fragments, the usual first.
 USUAL: Mapping[str, tuple[tuple[int, int], ...]] = {
+    "contract_rows": ((4, 2), (4, 1)),
     "conv_rows": ((4, 2), (4, 1)),
     "conv_slide": ((4, 2), (8, 1), (4, 1)),
     "depthwise_rows": ((4, 1), (2, 1)),
@@ -315,7 +318,7 @@ def kernels(
         fragments = layout.width * layout.height
         draws = layout.layers // (layout.group * pixels) * -(-layout.group // group)
         time = fragment_time(done, device, scattered=scattered)
-        if group > device.blocks or (pixels > device.pixels and name == "conv_rows"):
+        if group > device.blocks or (pixels > device.pixels and name in ROWS):
             time *= device.crowded
         cost = draws * (device.draw + max(fragments, device.busy) * time / 1e6)
         yield Kernel(name, layout, group, uniform, cost)
@@ -330,7 +333,8 @@ def _ways(
     """Yield families, channel blocks per fragment, and weights in uniform blocks."""
     conv = node.primitive
     if not isinstance(conv, Conv):
-        yield kind, widest, None
+        rows = kind == "contract" and layout.pixels > 1 and widest == layout.group
+        yield "contract_rows" if rows else kind, widest, None
         return
     if layout.pixels > 1:
         whole = widest == layout.group
@@ -418,7 +422,7 @@ def _work(node: Node, name: str, pixels: int, group: int) -> Work:
     terms = _terms(node)
     if isinstance(primitive, Contract):
         vectors = terms * LANES * group
-        return Work(terms, vectors, 0, vectors, group)
+        return Work(terms * pixels, vectors, 0, vectors * pixels, cells)
     inputs = 1 if isinstance(primitive, Concat) else len(node.operands)
     return Work(terms * inputs * group, 0, 0, terms * inputs * group, group)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keramos.expr import operand
+from keramos.expr import call, operand
 from keramos.graph import Graph, Node, Value, apply, literal
 from keramos.plan.kernels import best, has_stage
 from keramos.plan.layout import CANONICAL_RANK, LANES, DoesNotFitError, Limits, blocks
@@ -105,6 +105,8 @@ def _visit(node: Node, target: Target | None) -> tuple[Value, ...] | None:
             return _reduce(node, reduce)
         case Softmax(axis) as softmax if _merged(node, (axis,)):
             return _softmax(node, softmax)
+        case Softmax() as softmax if target is not None:
+            return _long_softmax(node, softmax, target)
         case Resize(axes) as resize if _merged(node, axes) or _last(node) in axes:
             return _resize(node, resize)
         case _:
@@ -157,6 +159,36 @@ def _softmax(node: Node, softmax: Softmax) -> tuple[Value, ...]:
     primitive = Softmax(1, softmax.log)
     (y,) = apply(primitive, _around(x, softmax.axis, node), origins=node.origins)
     return _epilogue(_reshape(y, _sizes(x.shape), node), node)
+
+
+def _long_softmax(
+    node: Node, softmax: Softmax, target: Target
+) -> tuple[Value, ...] | None:
+    """Return a softmax whose sums are computed once for each row.
+
+    A single stage computes them for every texel. None where that is faster.
+    """
+    x = node.operands[0]
+    whole = {"origins": node.origins}
+    (top,) = apply(Reduce("max", (softmax.axis,), keepdims=True), x, **whole)
+    (powers,) = apply(Map(call("exp", operand(0) - operand(1))), x, top, **whole)
+    adding = Reduce("sum", (softmax.axis,), keepdims=True)
+    (total,) = apply(adding, powers, **whole)
+    if softmax.log:
+        expr = operand(0) - operand(1) - call("log", operand(2))
+        (y,) = apply(Map(expr), x, top, total, **whole)
+    else:
+        (y,) = apply(Map(operand(0) / operand(1)), powers, total, **whole)
+    try:
+        single = target.cost(node)
+        several = sum(
+            target.cost(value.node)
+            for value in (top, powers, total, y)
+            if value.node is not None
+        )
+    except DoesNotFitError:
+        return None
+    return _epilogue(y, node) if several < single else None
 
 
 def _resize(node: Node, resize: Resize) -> tuple[Value, ...]:

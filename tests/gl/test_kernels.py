@@ -17,7 +17,18 @@ from keramos.plan.gl import Stage
 from keramos.plan.kernels import Kernel, kernels, layouts
 from keramos.plan.prepare import prepare
 from keramos.plan.profile import limits
-from keramos.primitives import Conv, Map, Pad, Primitive, Reduce, Spec, Window
+from keramos.primitives import (
+    Contract,
+    Conv,
+    Map,
+    Pad,
+    Primitive,
+    Reduce,
+    Softmax,
+    Spec,
+    Transpose,
+    Window,
+)
 
 SIZE = 7
 LIMITS = limits(16384)
@@ -46,7 +57,7 @@ def unary(primitive: Primitive, depth: int) -> Graph:
     return Graph((x,), apply(primitive, given), ("y",))
 
 
-GRAPHS = {
+GRAPHS: dict[str, Graph] = {
     "1x1": conv(12, 20, 1, 1),
     "3x3": conv(8, 12, 3, 1),
     "3x3 by 2": conv(6, 10, 3, 2),
@@ -60,9 +71,21 @@ GRAPHS = {
 }
 
 
+def product(*, across: bool) -> Graph:
+    """Return a batch of matrix products of what other stages computed."""
+    x = Value(Spec((SIZE, SIZE, 10)), name="x")
+    (a,) = apply(Map(operand(0) * 0.5), x)
+    b = a if across else apply(Transpose((0, 2, 1)), a)[0]
+    primitive = Contract((2,), (2 if across else 1,), (0,), (0,))
+    return Graph((x,), apply(primitive, a, b), ("y",))
+
+
 def last(graph: Graph) -> Node:
     """Return the node under test."""
     return next(n for n in reversed(graph.nodes) if not isinstance(n.primitive, Map))
+
+
+GRAPHS |= {"product": product(across=False), "across": product(across=True)}
 
 
 def choices(graph: Graph) -> Iterator[Kernel]:
@@ -94,6 +117,17 @@ def test_convolutions_have_kernels_of_many_kinds() -> None:
     families = {kernel.family for kernel in choices(GRAPHS["3x3"])}
 
     assert families == {"conv", "conv_rows", "conv_slide", "conv_uniform"}
+
+
+def test_a_softmax_of_long_rows_adds_them_up_once(tmp_path: Path) -> None:
+    x = Value(Spec((32, 1024)), name="x")
+    graph = Graph((x,), apply(Softmax(1), x), ("y",))
+    array = np.random.default_rng(1).standard_normal((1, 32, 1024)).astype(np.float32)
+
+    (y,), plan = run(graph, [array], tmp_path, limits=LIMITS, batch=1)
+
+    assert "softmax" not in {stage.family for stage in plan.stages}
+    assert np.abs(y - graph.evaluate(array)[0]).max() <= TOLERANCE
 
 
 def test_long_sums_of_few_pixels_are_cut_into_groups(tmp_path: Path) -> None:
