@@ -43,6 +43,7 @@ from keramos.plan.layout import (
     image,
     layered_sequence,
     part,
+    regrouped,
     reinterpret,
     rows,
     sequence,
@@ -50,7 +51,7 @@ from keramos.plan.layout import (
     transposed,
 )
 from keramos.plan.names import stage_names
-from keramos.plan.prepare import Prepared, Target, prepare
+from keramos.plan.prepare import Prepared, Regrouped, Target, prepare
 from keramos.plan.prologues import Prologue, prologues
 from keramos.primitives import (
     Conv,
@@ -426,6 +427,7 @@ class _Builder:
         graph = factor_scales(graph)
         prepared = prepare(graph, target=Target(batch, limits))
         self.graph = prepared.graph
+        self.regrouped = prepared.regrouped
         self.names = _names(graph, prepared)
         self.used = {x.key for x in self.graph.uses()}
         self.prologues = prologues(self.graph, batch=batch, limits=limits)
@@ -929,9 +931,22 @@ class _Builder:
             taps = math.prod(window)
             if family(node) == "depthwise":
                 return self.constant(value, "taps", (1, 1, taps, filters), label=label)
+            original = self.regrouped.get(value.constant)
+            if original is not None:
+                return self.pieces(value, original, label)
             view = (1, taps, depth, filters)
             return self.constant(value, "kernel", view, label=label)
         return self.constant(value, "operand", canonical(value.shape), label=label)
+
+    def pieces(self, value: Value, original: Regrouped, label: str) -> Tensor:
+        """Return the tensor of a grouped kernel: the stored one, read in pieces."""
+        *window, depth, filters = (d or 0 for d in original.kernel.shape)
+        view = (1, math.prod(window), depth, filters)
+        stored = self.constant(original.kernel, "kernel", view, label=label)
+        layout = regrouped(stored.layout, view, original.pieces)
+        if layout is None:
+            raise TypeError("the kernel can't be read in pieces")
+        return replace(stored, shape=value.shape, layout=layout)
 
     def constant(
         self, value: Value, role: str, view: tuple[int, int, int, int], *, label: str

@@ -426,6 +426,33 @@ def transposed(layout: Layout, permutation: tuple[int, ...]) -> Layout:
     return Layout((n, d, h, w, b), layout.channels, tuple(digits))
 
 
+def regrouped(
+    layout: Layout, shape: tuple[int, int, int, int], pieces: int
+) -> Layout | None:
+    """Return the layout of a kernel's texels with its rows in groups side by side.
+
+    *shape* is ``(1, taps, depth, filters)``; of the result ``(1, taps, depth / pieces,
+    pieces * filters)``. None where the groups' rows don't begin at digits.
+    """
+    _, taps, depth, filters = shape
+    apart = reinterpret(layout, (taps, pieces, depth // pieces, filters))
+    if apart is None:
+        return None
+    count = blocks(filters)
+    digits = []
+    for digit in apart.digits:
+        match digit.axis:
+            case int(axis) if axis == D:
+                digits.append(replace(digit, axis=H))
+            case int(axis) if axis == H:
+                divisor = digit.divisor * count
+                digits.append(replace(digit, axis=B, divisor=divisor))
+            case _:
+                digits.append(digit)
+    extents = (1, 1, taps, depth // pieces, count * pieces)
+    return Layout(extents, filters * pieces, tuple(digits))
+
+
 def _strides(extents: Extents) -> dict[int, int]:
     return {axis: math.prod(extents[axis + 1 :]) for axis in (D, H, W, B)}
 

@@ -15,9 +15,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keramos.expr import call, operand
-from keramos.graph import Graph, Node, Value, apply, literal
+from keramos.graph import Constant, Graph, Node, Value, apply, literal
 from keramos.plan.kernels import best, has_stage
-from keramos.plan.layout import CANONICAL_RANK, LANES, DoesNotFitError, Limits, blocks
+from keramos.plan.layout import (
+    CANONICAL_RANK,
+    LANES,
+    DoesNotFitError,
+    Limits,
+    blocks,
+    regrouped,
+    table,
+)
 from keramos.plan.profile import DEVICES
 from keramos.primitives import (
     Contract,
@@ -46,11 +54,20 @@ class Prepared:
     """The graph in the forms above; *results* tells which value holds which result.
 
     Reshapes may stand between a node's own result and that value: the elements are the
-    same, in the same order.
+    same, in the same order. *regrouped* tells of kernels that needn't be stored.
     """
 
     graph: Graph
     results: Mapping[Node, tuple[Value, ...]]
+    regrouped: Mapping[Constant, Regrouped]
+
+
+@dataclass(frozen=True, slots=True)
+class Regrouped:
+    """The kernel that a grouped one reads in another order: its rows in *pieces*."""
+
+    kernel: Value
+    pieces: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,14 @@ class Target:
         return best(node, batch=self.batch, limits=self.limits).cost
 
 
+@dataclass(frozen=True, slots=True)
+class _Cutter:
+    """Cuts sums for a target, and notes the kernels that it reads in pieces."""
+
+    target: Target
+    regrouped: dict[Constant, Regrouped]
+
+
 def prepare(graph: Graph, *, target: Target | None = None) -> Prepared:
     """Return *graph* with the primitives in the forms above.
 
@@ -73,15 +98,17 @@ def prepare(graph: Graph, *, target: Target | None = None) -> Prepared:
     cost more than they save.
     """
     results: dict[Node, tuple[Value, ...]] = {}
+    cutter = None if target is None else _Cutter(target, {})
 
     def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         renewed = replace(node, inputs=inputs)
-        results[node] = _visit(renewed, target) or renewed.results()
+        results[node] = _visit(renewed, cutter) or renewed.results()
         return results[node]
 
     prepared = graph.rewrite(visit)
     outputs = tuple(map(_computed, prepared.outputs))
-    return Prepared(replace(prepared, outputs=outputs), results)
+    regrouped = {} if cutter is None else cutter.regrouped
+    return Prepared(replace(prepared, outputs=outputs), results, regrouped)
 
 
 def _computed(value: Value) -> Value:
@@ -94,19 +121,19 @@ def _computed(value: Value) -> Value:
     return Node(Map(_IDENTITY, value.dtype), (value,), (value.spec,)).results()[0]
 
 
-def _visit(node: Node, target: Target | None) -> tuple[Value, ...] | None:
+def _visit(node: Node, cutter: _Cutter | None) -> tuple[Value, ...] | None:
     match node.primitive:
         case Contract() as contract:
-            cut = None if target is None else _cut(node, contract, target)
-            return cut or _contract(node, contract, target)
-        case Conv() as conv if target is not None:
-            return _cut_window(node, conv, target)
+            cut = None if cutter is None else _cut(node, contract, cutter)
+            return cut or _contract(node, contract, cutter)
+        case Conv() as conv if cutter is not None:
+            return _cut_window(node, conv, cutter)
         case Reduce() as reduce:
             return _reduce(node, reduce)
         case Softmax(axis) as softmax if _merged(node, (axis,)):
             return _softmax(node, softmax)
-        case Softmax() as softmax if target is not None:
-            return _long_softmax(node, softmax, target)
+        case Softmax() as softmax if cutter is not None:
+            return _long_softmax(node, softmax, cutter)
         case Resize(axes) as resize if _merged(node, axes) or _last(node) in axes:
             return _resize(node, resize)
         case _:
@@ -162,7 +189,7 @@ def _softmax(node: Node, softmax: Softmax) -> tuple[Value, ...]:
 
 
 def _long_softmax(
-    node: Node, softmax: Softmax, target: Target
+    node: Node, softmax: Softmax, cutter: _Cutter
 ) -> tuple[Value, ...] | None:
     """Return a softmax whose sums are computed once for each row.
 
@@ -180,9 +207,9 @@ def _long_softmax(
     else:
         (y,) = apply(Map(operand(0) / operand(1)), powers, total, **whole)
     try:
-        single = target.cost(node)
+        single = cutter.target.cost(node)
         several = sum(
-            target.cost(value.node)
+            cutter.target.cost(value.node)
             for value in (top, powers, total, y)
             if value.node is not None
         )
@@ -232,11 +259,11 @@ def _reduce(node: Node, reduce: Reduce) -> tuple[Value, ...] | None:
 
 
 def _contract(
-    node: Node, contract: Contract, target: Target | None
+    node: Node, contract: Contract, cutter: _Cutter | None
 ) -> tuple[Value, ...]:
     a, b = node.operands
     if a.constant is not None and b.constant is None and not contract.a_batch:
-        return _swapped(node, contract, target)
+        return _swapped(node, contract, cutter)
     rest_a = _rest(a, contract.a_contract + contract.a_batch)
     rest_b = _rest(b, contract.b_contract + contract.b_batch)
     batch = [_sizes(a.shape)[i] for i in contract.a_batch]
@@ -246,7 +273,7 @@ def _contract(
     free_b = [_sizes(b.shape)[i] for i in rest_b]
     shape = [*batch, *free_a, *free_b]
     if b.constant is not None and not batch:
-        return _dense(node, contract, left, (free_a, free_b, k), target)
+        return _dense(node, contract, left, (free_a, free_b, k), cutter)
     columns = math.prod(free_b)
     # Rows of b along its last axis stay as they are: the kernel reads them across.
     across = contract.b_contract == (len(b.shape) - 1,)
@@ -266,13 +293,13 @@ def _contract(
     return _epilogue(_reshape(y, shape, node), node)
 
 
-def _cut(node: Node, contract: Contract, target: Target) -> tuple[Value, ...] | None:
+def _cut(node: Node, contract: Contract, cutter: _Cutter) -> tuple[Value, ...] | None:
     """Return a product of few rows with constants as a sum of pieces of its sum.
 
     None where there are enough results, or the sum is short, or its columns fill whole
     texels: then it is cut as a convolution.
     """
-    batch, busy = target.batch, DEVICES[target.limits.profile].busy
+    batch, busy = cutter.target.batch, DEVICES[cutter.target.limits.profile].busy
     a, b = node.operands
     plain = contract.a_contract == (len(a.shape) - 1,) and contract.b_contract == (0,)
     if b.constant is None or len(b.shape) != MATRIX or not plain:
@@ -302,47 +329,66 @@ def _cut(node: Node, contract: Contract, target: Target) -> tuple[Value, ...] | 
     return _epilogue(_reshape(total, shape, node), node)
 
 
-def _cut_window(node: Node, conv: Conv, target: Target) -> tuple[Value, ...] | None:
+def _cut_window(node: Node, conv: Conv, cutter: _Cutter) -> tuple[Value, ...] | None:
     """Return a convolution as a sum of convolutions of some of its channels each.
 
     They are the groups of one convolution, whose results lie side by side. None where
     that takes longer.
     """
-    x, kernel = node.operands
+    _, kernel = node.operands
     *window, depth, filters = _sizes(kernel.shape)
     if conv.groups > 1 or kernel.constant is None or filters % LANES:
         return None
     if len(window) >= CANONICAL_RANK - 1:
         return None
     try:
-        least = target.cost(node)
+        least = cutter.target.cost(node)
     except DoesNotFitError:
         return None
-    chosen = None
+    chosen: tuple[Node, Constant, int] | None = None
     for pieces in PIECES:
-        part = depth // pieces
-        if depth % (pieces * LANES) or part < SHORT // 2:
+        if depth % (pieces * LANES) or depth // pieces < SHORT // 2:
             continue
-        split = _reshape(kernel, [*window, pieces, part, filters], node)
-        rank = len(window)
-        order = [*range(rank), rank + 1, rank, rank + 2]
-        weights = _reshape(
-            _transpose(split, order, node), [*window, part, pieces * filters], node
-        )
-        grouped = replace(conv, groups=pieces)
-        (parts,) = apply(grouped, x, weights, origins=node.origins)
-        adding = _adding(node, parts, pieces)
-        if parts.node is None:
-            continue
+        parts, weights = _in_groups(node, conv, pieces)
+        adding = _adding(node, parts.results()[0], pieces)
         try:
-            cost = target.cost(parts.node) + target.cost(adding)
+            cost = cutter.target.cost(parts) + cutter.target.cost(adding)
         except DoesNotFitError:
             continue
-        if cost < least:
-            least, chosen = cost, adding
+        if cost < least and _regroups(kernel, pieces, cutter):
+            least, chosen = cost, (adding, weights, pieces)
     if chosen is None:
         return None
-    return chosen.results()
+    adding, weights, pieces = chosen
+    cutter.regrouped[weights] = Regrouped(kernel, pieces)
+    return adding.results()
+
+
+def _in_groups(node: Node, conv: Conv, pieces: int) -> tuple[Node, Constant]:
+    """Return a convolution of each piece of the channels, and its kernel."""
+    x, kernel = node.operands
+    *window, depth, filters = _sizes(kernel.shape)
+    rank, part = len(window), depth // pieces
+    split = _reshape(kernel, [*window, pieces, part, filters], node)
+    order = [*range(rank), rank + 1, rank, rank + 2]
+    turned = _transpose(split, order, node)
+    weights = _reshape(turned, [*window, part, pieces * filters], node)
+    if weights.constant is None:
+        raise TypeError("the kernel isn't a constant")
+    grouped = replace(conv, groups=pieces)
+    specs = grouped.infer(x.spec, weights.spec)
+    return Node(grouped, (x, weights), specs, node.origins), weights.constant
+
+
+def _regroups(kernel: Value, pieces: int, cutter: _Cutter) -> bool:
+    """Return whether the stored *kernel* can be read in pieces."""
+    *window, depth, filters = _sizes(kernel.shape)
+    shape = (1, math.prod(window), depth, filters)
+    try:
+        layout = table(shape, limits=cutter.target.limits)
+    except DoesNotFitError:
+        return False
+    return regrouped(layout, shape, pieces) is not None
 
 
 def _adding(node: Node, parts: Value, pieces: int) -> Node:
@@ -363,13 +409,13 @@ def _rest(x: Value, axes: tuple[int, ...]) -> list[int]:
 
 
 def _swapped(
-    node: Node, contract: Contract, target: Target | None
+    node: Node, contract: Contract, cutter: _Cutter | None
 ) -> tuple[Value, ...]:
     """Return constant times value as value times constant, then transposed."""
     a, b = node.operands
     flipped = Contract(contract.b_contract, contract.a_contract)
     plain = Node(flipped, (b, a), flipped.infer(b.spec, a.spec), node.origins)
-    (y,) = _contract(plain, flipped, target)
+    (y,) = _contract(plain, flipped, cutter)
     left = len(b.shape) - len(contract.b_contract)
     total = len(node.specs[0].shape)
     order = [*range(left, total), *range(left)]
@@ -381,7 +427,7 @@ def _dense(
     contract: Contract,
     left: Value,
     sizes: tuple[list[int], list[int], int],
-    target: Target | None,
+    cutter: _Cutter | None,
 ) -> tuple[Value, ...]:
     """Return a contraction with constant weights as a convolution with window 1."""
     free_a, free_b, k = sizes
@@ -403,26 +449,26 @@ def _dense(
     (y,) = plain.results()
     if _sizes(y.shape) == _sizes(node.specs[0].shape) and node.epilogue is not None:
         fused = replace(node, primitive=primitive, inputs=(left, weights, *node.extras))
-        return _convolved(fused, target)
+        return _convolved(fused, cutter)
     shape = [*free_a, *free_b]
     extras = [
         x for x in node.extras if x.constant is None or len(x.shape) > len(free_b)
     ]
     if node.epilogue is None or extras:
-        (y,) = _convolved(plain, target)
+        (y,) = _convolved(plain, cutter)
         return _epilogue(_reshape(y, shape, node), node)
     flat = tuple(_flat(x, free_b, columns, node) for x in node.extras)
     fused = replace(
         node, primitive=primitive, inputs=(left, weights, *flat), specs=(y.spec,)
     )
-    return (_reshape(_convolved(fused, target)[0], shape, node),)
+    return (_reshape(_convolved(fused, cutter)[0], shape, node),)
 
 
-def _convolved(node: Node, target: Target | None) -> tuple[Value, ...]:
+def _convolved(node: Node, cutter: _Cutter | None) -> tuple[Value, ...]:
     """Return the result of a convolution, cut where that is faster."""
     cut = None
-    if target is not None and isinstance(node.primitive, Conv):
-        cut = _cut_window(node, node.primitive, target)
+    if cutter is not None and isinstance(node.primitive, Conv):
+        cut = _cut_window(node, node.primitive, cutter)
     return cut or node.results()
 
 
