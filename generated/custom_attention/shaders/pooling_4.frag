@@ -10,6 +10,7 @@ uniform int sizes[2];
 const int IN_D = 1;
 const int IN_H = 1;
 const int IN_W = 1;
+const int ROWS = 1;
 #define ACROSS 0
 
 uniform sampler2DArray t0;

@@ -107,8 +107,8 @@ const DESCRIPTION = {
       sha256: "76bb340bb5301839220973bdab631531ec0b05c58f228f33dcc82a7186749122",
     },
     "shaders/pooling_4.frag": {
-      bytes: 2103,
-      sha256: "dd565d7cff2509860265327869b49ff6140935aace70079e847f5cedccccd0cb",
+      bytes: 2123,
+      sha256: "bcbaf29df1f60c1c7979cf10b72fd7b4fb94bc8ffa8b553aeafed121dbe57a18",
     },
     "shaders/dense_2.frag": {
       bytes: 3434,

@@ -3,14 +3,17 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 
-uniform int sizes[7];
+uniform int sizes[10];
 #define AT0_B_X_RADIX sizes[0]
 #define AT0_B_Y_DIVISOR sizes[1]
 #define AT0_B_Y_WEIGHT sizes[2]
 #define AT0_B_Y2_RADIX sizes[3]
-#define GROUP_BLOCKS sizes[4]
-#define GROUP_DEPTH sizes[5]
-#define IN_BLOCKS sizes[6]
+#define AT1_B_X_RADIX sizes[4]
+#define AT1_B_Y_DIVISOR sizes[5]
+#define AT1_B_Y_WEIGHT sizes[6]
+#define GROUP_BLOCKS sizes[7]
+#define GROUP_DEPTH sizes[8]
+#define IN_BLOCKS sizes[9]
 
 // Where tap u of the window of output i lies in x; -1 for padding and for the zeros
 // between elements that a transposed convolution reads.
@@ -51,7 +54,7 @@ vec4 at0(int n, int d, int h, int w, int b) {
 }
 
 vec4 at1(int n, int d, int h, int w, int b) {
-    return texelFetch(t1, ivec3(b, w, 0), 0);
+    return texelFetch(t1, ivec3((b % AT1_B_X_RADIX), (b / AT1_B_Y_DIVISOR) * AT1_B_Y_WEIGHT + w, 0), 0);
 }
 
 void locate(out int n, out int d, out int h, out int w, out int b) {

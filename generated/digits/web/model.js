@@ -69,12 +69,12 @@ const DESCRIPTION = {
       sha256: "8674cda6a58cdfbeb6fc09e72c0109652aa8baf142460f5dabf840e64a2e2e1e",
     },
     "weights.safetensors": {
-      bytes: 1193216,
-      sha256: "746266288b746570b10838f9d1499340144fde83b84ca92488a1011fd5c97863",
+      bytes: 603328,
+      sha256: "de1e356a00ef0453f6b776415c244aa92bdc215feefc28b6d92eaeba951fc06c",
     },
     "shaders/plan.json": {
-      bytes: 4559,
-      sha256: "e05985412f262428b6492f02fdeac9f5eb01bf34113724bc384a312d21fad533",
+      bytes: 4567,
+      sha256: "73bad9f129095ca2d6a94b6bcc4fa0e2ed2f137a87b2a258ccbc5693a1167a7d",
     },
     "shaders/conv2d.frag": {
       bytes: 4086,
@@ -89,8 +89,8 @@ const DESCRIPTION = {
       sha256: "5d8f672ed81fed95df6629ac89d9b8eda6b59e1019d428f5ed0df754bae4edd1",
     },
     "shaders/dense_part_2.frag": {
-      bytes: 3431,
-      sha256: "4af014441628ef9aea466f26e064cb9a012b570f06263ce0331163ed9fd8c423",
+      bytes: 3587,
+      sha256: "ff9a5d0a5ab2e4346b04b4aa707df189f0436cc43b6cba98419edd1f7e86c7f3",
     },
     "shaders/dense.frag": {
       bytes: 2717,
