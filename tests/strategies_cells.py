@@ -82,12 +82,29 @@ class _Cell:
                 self.values += apply(chosen, mask, self.choose(), self.choose())
 
 
+WIDTHS = st.sampled_from([4, 8, 8, 12, 20, 3, 6, 1])
+STEPS = st.integers(1, 4)
+
+
 @st.composite
 def cells(draw: st.DrawFn) -> Graph:
     """Draw loops whose states, outputs and order are drawn too."""
+    return draw(_loops(draw(WIDTHS, label="width"), draw(STEPS, label="steps")))
+
+
+@st.composite
+def pairs_of_cells(draw: st.DrawFn) -> Graph:
+    """Draw two loops of one width and length that don't need each other."""
+    width, steps = draw(WIDTHS, label="width"), draw(STEPS, label="steps")
+    a, b = (draw(_loops(width, steps, name)) for name in "ab")
+    names = (*a.output_names, *b.output_names)
+    return Graph((*a.inputs, *b.inputs), (*a.outputs, *b.outputs), names)
+
+
+@st.composite
+def _loops(draw: st.DrawFn, width: int, steps: int, name: str = "") -> Graph:
+    """Draw loops; *name* tells their inputs and outputs from those of others."""
     rng = np.random.default_rng(draw(st.integers(0, 99), label="constants"))
-    width = draw(st.sampled_from([4, 8, 8, 12, 20, 3, 6, 1]), label="width")
-    steps = draw(st.integers(1, 4), label="steps")
     given = draw(st.integers(1, 4), label="gates of the input")
     states = draw(st.integers(1, MOST_STATES), label="states")
     x = Value(Spec((given * width,)), name="x")
@@ -112,15 +129,15 @@ def cells(draw: st.DrawFn) -> Graph:
         states,
         draw(st.booleans(), label="reverse"),
     )
-    sequence = Value(Spec((steps, given * width)), name="sequence")
-    masks = Value(Spec((steps, 1)), name="masks")
-    initial = [Value(Spec((width,)), name=f"initial{k}") for k in range(states)]
+    sequence = Value(Spec((steps, given * width)), name=f"{name}sequence")
+    masks = Value(Spec((steps, 1)), name=f"{name}masks")
+    initial = [Value(Spec((width,)), name=f"{name}initial{k}") for k in range(states)]
     actual = [sequence, masks, *initial, *(number for _, number in cell.invariants)]
     results = apply(scan, *actual)
     wanted = draw(
         st.lists(st.sampled_from(range(len(results))), min_size=1, unique=True),
         label="wanted",
     )
-    labels = tuple(f"y{k}" for k in range(len(wanted)))
+    labels = tuple(f"{name}y{k}" for k in range(len(wanted)))
     inputs = (sequence, masks, *initial)
     return Graph(inputs, tuple(results[k] for k in wanted), labels)

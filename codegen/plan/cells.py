@@ -220,7 +220,7 @@ def cost(region: Region, layout: Layout, limits: Limits) -> float:
     return layout.layers * (device.draw + fragments * time / 1e6)
 
 
-def _is_elementwise(node: Node) -> bool:
+def is_elementwise(node: Node) -> bool:
     """Return whether a fragment may compute *node* in passing."""
     shapes = [x.shape for x in node.inputs] + [spec.shape for spec in node.specs]
     if any(len(shape) > CANONICAL_RANK for shape in shapes):
@@ -262,7 +262,7 @@ class _Partition:
 
     def joins(self, node: Node) -> bool:
         """Return whether *node* may be part of a region."""
-        return _is_elementwise(node) and node not in self.apart
+        return is_elementwise(node) and node not in self.apart
 
     def items(self) -> Iterator[Item]:
         """Yield nodes and regions in the order in which they run."""

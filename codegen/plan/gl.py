@@ -53,6 +53,7 @@ from keramos.plan.layout import (
 from keramos.plan.names import stage_names
 from keramos.plan.prepare import Prepared, Regrouped, Target, prepare
 from keramos.plan.prologues import Prologue, prologues
+from keramos.plan.side_by_side import side_by_side, with_constants
 from keramos.primitives import (
     Conv,
     Map,
@@ -364,17 +365,6 @@ def _identity(value: Value, node: Node) -> Node:
     return Node(Map(operand(0), value.dtype), (value,), (value.spec,), node.origins)
 
 
-def _with_constants(body: Graph, known: Mapping[Value, Value]) -> Graph:
-    """Return *body* with the inputs that are constants replaced by them."""
-    inlined = body.rewrite(
-        lambda node, inputs: replace(
-            node, inputs=tuple(known.get(x, x) for x in inputs)
-        ).results()
-    )
-    outputs = tuple(known.get(y, y) for y in inlined.outputs)
-    return Graph(inlined.inputs, outputs, inlined.output_names)
-
-
 def _moment(tensor: Tensor, shape: Shape) -> Tensor:
     """Return the step of a sequence that the loop is at."""
     rank = len(tensor.shape)
@@ -425,7 +415,10 @@ class _Builder:
         self.limits = limits
         self.where = where
         graph = factor_scales(graph)
-        prepared = prepare(graph, target=Target(batch, limits))
+        prepared = side_by_side(
+            prepare(graph, target=Target(batch, limits)),
+            draw_buffers=limits.draw_buffers,
+        )
         self.graph = prepared.graph
         self.regrouped = prepared.regrouped
         self.names = _names(graph, prepared)
@@ -440,6 +433,7 @@ class _Builder:
         self.constants: dict[tuple[Constant, str], ConstantTensor] = {}
         self.steps: list[Step] = []
         self.sequences: dict[int, Layout] = {}
+        self.slots: dict[int, Tensor] = {}
         self.targets: dict[Node, Tensor] = {}
         self.problems: list[Problem] = []
         self.homes = 0
@@ -741,7 +735,7 @@ class _Builder:
         actual = dict(zip(scan.body.inputs, node.inputs, strict=True))
         rest = scan.body.inputs[scan.sequences + scan.states :]
         known = {x: actual[x] for x in rest if actual[x].constant is not None}
-        body = factor_scales(_with_constants(scan.body, known))
+        body = factor_scales(with_constants(scan.body, known))
         prepared = prepare(body)
         needed = {k for k in range(len(node.specs)) if (node, k) in self.exact}
         _, exact = exact_in_body(scan, scan.body, needed)
@@ -771,7 +765,7 @@ class _Builder:
         shape, home = node.specs[index].shape, self.home()
         storage = self.storage(Value(node.specs[index], node=node, index=index))
         whole = Tensor(shape, layout.whole, home, storage=storage)
-        self.tensors[node, index] = whole
+        self.tensors[node, index] = self.slots[home] = whole
         self.sequences[home] = layout.whole
         step = Tensor(shape[1:], layout.step, home, storage=storage)
         return DrawBuffer(0, step, layout.step.layers)
@@ -882,7 +876,12 @@ class _Builder:
                 )
                 mine = [DrawBuffer(number, tensor)]
             written += mine
-            self.tensors[node, 0] = mine[0].tensor
+            written_to = mine[0].tensor
+            whole = self.slots.get(written_to.home)
+            # What lies in a sequence alone is read where this step of it is.
+            self.tensors[node, 0] = (
+                written_to if whole is None else _moment(whole, written_to.shape)
+            )
         operands = tuple(
             (
                 self.source(read.value)

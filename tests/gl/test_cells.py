@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from keras import layers
 from model_files import KerasModel
 from numpy.typing import NDArray
-from strategies_cells import cells
+from packages import compiled
+from small_graphs import assert_same
+from strategies_cells import cells, pairs_of_cells
 from strategies_graphs import inputs_for
 
 from keramos.emit.programs import program
@@ -29,7 +31,9 @@ from keramos.importer import import_model
 from keramos.passes import optimise
 from keramos.plan.gl import Cell, GlPlan, Loop, plan
 from keramos.plan.layout import Limits
+from keramos.plan.prepare import prepare
 from keramos.plan.profile import limits
+from keramos.plan.side_by_side import side_by_side
 from keramos.source import read
 
 # Sums of a few dozen products in another order, and built-in functions, step after
@@ -65,7 +69,32 @@ def test_cells_give_what_the_graph_means(
 
 
 @pytest.mark.parametrize("allowed", LIMITS, ids=range(len(LIMITS)))
-@given(graph=cells())
+@given(graph=pairs_of_cells(), batch=st.sampled_from([1, 2]))
+def test_loops_side_by_side_give_what_the_graph_means(
+    allowed: Limits, graph: Graph, batch: int
+) -> None:
+    inputs = inputs_for(graph, 3, np.random.default_rng(0))
+    expected = graph.evaluate(*(x.astype(np.float64) for x in inputs))
+
+    with TemporaryDirectory() as folder:
+        actual, _ = run(graph, inputs, Path(folder), limits=allowed, batch=batch)
+
+    for a, e in zip(actual, expected, strict=True):
+        assert a.shape == e.shape
+        scale = max(1.0, np.abs(e).max(initial=0))
+        assert np.abs(a - e).max(initial=0) <= TOLERANCE * scale
+
+
+@given(graph=pairs_of_cells())
+def test_loops_side_by_side_are_the_same_graph(graph: Graph) -> None:
+    joined = side_by_side(prepare(graph), draw_buffers=8).graph
+
+    joined.verify()
+    assert_same(graph, joined)
+
+
+@pytest.mark.parametrize("allowed", LIMITS, ids=range(len(LIMITS)))
+@given(graph=cells() | pairs_of_cells())
 def test_cells_stay_within_the_limits(allowed: Limits, graph: Graph) -> None:
     gl = plan(graph, batch=1, limits=allowed, where="model")
 
@@ -107,7 +136,19 @@ LAYERS: dict[str, tuple[Callable[[], Any], list[int]]] = {
     "GRU, reset before": (lambda: layers.GRU(16, reset_after=False), [2]),
     "SimpleRNN": (lambda: layers.SimpleRNN(16), [1]),
     "SimpleRNN with steps": (lambda: layers.SimpleRNN(6, **SEQUENCE), [1]),
-    "Bidirectional": (lambda: layers.Bidirectional(layers.LSTM(16)), [1, 1]),
+    "Bidirectional": (lambda: layers.Bidirectional(layers.LSTM(16)), [1]),
+    "Bidirectional of steps": (
+        lambda: layers.Bidirectional(layers.GRU(16, **SEQUENCE)),
+        [1],
+    ),
+    "Bidirectional of too much": (
+        lambda: layers.Bidirectional(layers.LSTM(16, **SEQUENCE)),
+        [1, 1],
+    ),
+    "Bidirectional of few": (
+        lambda: layers.Bidirectional(layers.SimpleRNN(16), merge_mode="ave"),
+        [1],
+    ),
     "stacked": (
         lambda: layers.RNN([layers.LSTMCell(16), layers.GRUCell(8)], **SEQUENCE),
         [2],
@@ -199,6 +240,29 @@ def test_layers_of_one_shape_share_the_program_of_their_cells(tmp_path: Path) ->
     assert len(plain) == 2
     assert plain[0].text == plain[1].text
     assert plain[0].sizes != plain[1].sizes
+
+
+def test_a_loop_that_needs_another_one_runs_behind_it(tmp_path: Path) -> None:
+    x = keras.Input((STEPS, 8))
+    first, state = layers.GRU(8, return_sequences=True, return_state=True)(x)
+    second = layers.GRU(8)(x, initial_state=state)
+    keras.Model(x, [first, second, layers.GRU(8)(first)]).save(tmp_path / "m.keras")
+    graph = optimise(import_model(read(tmp_path / "m.keras")))
+
+    gl = plan(graph, batch=1, limits=Limits(), where="model")
+
+    assert draws_per_step(gl) == [1, 1]
+
+
+def test_stages_keep_their_names_beside_each_other(tmp_path: Path) -> None:
+    build, _ = LAYERS["Bidirectional of steps"]
+    imported(build, tmp_path / "model.keras", masked=True)
+    module = compiled(tmp_path / "model.keras", tmp_path, targets=("cpu", "gl"))
+
+    with module.Model(device="gl") as model:
+        report = model.verify()  # raises where a stage differs from its digest
+
+    assert report.stages > 1
 
 
 def test_the_report_counts_the_draws_of_every_step(tmp_path: Path) -> None:
