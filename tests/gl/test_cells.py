@@ -259,7 +259,7 @@ def test_stages_keep_their_names_beside_each_other(tmp_path: Path) -> None:
     imported(build, tmp_path / "model.keras", masked=True)
     module = compiled(tmp_path / "model.keras", tmp_path, targets=("cpu", "gl"))
 
-    with module.Model(device="gl") as model:
+    with module.Model(device="gl", context=context()) as model:
         report = model.verify()  # raises where a stage differs from its digest
 
     assert report.stages > 1
