@@ -78,6 +78,8 @@ BY_GROUP = frozenset({"conv", "conv_rows", "conv_slide"})
 GENERATED = frozenset({"map", "move"})
 LIBRARY = (
     "source",
+    "quotient",
+    "remainder",
     "pick",
     "k_where",
     "k_tanh",
@@ -485,9 +487,9 @@ def _labelled(layout: Layout, label: str) -> Iterator[tuple[Digit, str]]:
 def _digit(
     digit: Digit, extent: int, names: Sequence[str], label: str, sizes: Sizes
 ) -> str:
-    text = _quotient(names[digit.axis], _divisor(digit, label, sizes))
+    text = _quotient(names[digit.axis], _divisor(digit, label, sizes), extent)
     if digit.divisor * digit.radix < extent:
-        return f"({_remainder(text, _radix(digit, label, sizes))})"
+        return f"({_remainder(text, _radix(digit, label, sizes), extent)})"
     return text if digit.divisor == 1 else f"({text})"
 
 
@@ -519,20 +521,24 @@ def _weight(digit: Digit, label: str, sizes: Sizes) -> str:
     return sizes(f"{label}_WEIGHT", digit.weight)
 
 
-def _quotient(text: str, divisor: str) -> str:
-    """Return a non-negative integer divided; by a shift where that does it."""
+# Below this quotient() and remainder() are exact.
+EXACT = 2**20
+
+
+def _quotient(text: str, divisor: str, extent: int) -> str:
+    """Return a whole number below *extent* divided; by a shift where that does it."""
     if divisor == "1":
         return text
     if divisor.isdecimal() and (exact := int(divisor)) & (exact - 1) == 0:
         return f"({text} >> {exact.bit_length() - 1})"
-    return f"{text} / {divisor}"
+    return f"quotient({text}, {divisor})" if extent <= EXACT else f"{text} / {divisor}"
 
 
-def _remainder(text: str, divisor: str) -> str:
-    """Return what is left of a non-negative integer; by a mask where that does it."""
+def _remainder(text: str, divisor: str, extent: int) -> str:
+    """Return what is left of it; by a mask where that does it."""
     if divisor.isdecimal() and (exact := int(divisor)) & (exact - 1) == 0:
         return f"({text} & {exact - 1})"
-    return f"{text} % {divisor}"
+    return f"remainder({text}, {divisor})" if extent <= EXACT else f"{text} % {divisor}"
 
 
 def accessor(index: int, tensor: Tensor, sizes: Sizes) -> str:
@@ -577,9 +583,10 @@ def locate(layout: Layout, sizes: Sizes, *, shifted: bool) -> str:
     parts: dict[int, list[str]] = {axis: [] for axis in range(5)}
     position = {"x": "p.x", "y": "p.y", "layer": "first"}
     for digit, name in _labelled(layout, "TO"):
-        text = _quotient(position[digit.place], _weight(digit, name, sizes))
-        if digit.weight * digit.radix < layout.size(digit.place):
-            text = _remainder(text, _radix(digit, name, sizes))
+        size = layout.size(digit.place)
+        text = _quotient(position[digit.place], _weight(digit, name, sizes), size)
+        if digit.weight * digit.radix < size:
+            text = _remainder(text, _radix(digit, name, sizes), size)
         divisor = _divisor(digit, name, sizes)
         parts[digit.axis].append(text if divisor == "1" else f"{text} * {divisor}")
     lines = [

@@ -24,6 +24,18 @@ int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
     return s < size ? s : -1;
 }
 
+// a / b of whole numbers 0 <= a < 2^20: the half keeps the quotient of floats, which may
+// be wrong by 3 units in the last place, from whole numbers. Software rasterisers divide
+// integers lane by lane.
+int quotient(int a, int b) {
+    return int((float(a) + 0.5) / float(b));
+}
+
+// a % b of whole numbers 0 <= a < 2^20: see quotient().
+int remainder(int a, int b) {
+    return a - int((float(a) + 0.5) / float(b)) * b;
+}
+
 const int IN_D = 1;
 const int IN_H = 1;
 const int IN_W = 1;
@@ -50,11 +62,11 @@ layout(location = 0) out vec4 o0;
 #define EACH_BLOCK(F) F(0, r0, o0)
 
 vec4 at0(int n, int d, int h, int w, int b) {
-    return texelFetch(t0, ivec3((b % AT0_B_X_RADIX), (b / AT0_B_Y_DIVISOR) * AT0_B_Y_WEIGHT + ((b >> 2) % AT0_B_Y2_RADIX), 0), 0);
+    return texelFetch(t0, ivec3((remainder(b, AT0_B_X_RADIX)), (quotient(b, AT0_B_Y_DIVISOR)) * AT0_B_Y_WEIGHT + (remainder((b >> 2), AT0_B_Y2_RADIX)), 0), 0);
 }
 
 vec4 at1(int n, int d, int h, int w, int b) {
-    return texelFetch(t1, ivec3((b % AT1_B_X_RADIX), (b / AT1_B_Y_DIVISOR) * AT1_B_Y_WEIGHT + w, 0), 0);
+    return texelFetch(t1, ivec3((remainder(b, AT1_B_X_RADIX)), (quotient(b, AT1_B_Y_DIVISOR)) * AT1_B_Y_WEIGHT + w, 0), 0);
 }
 
 void locate(out int n, out int d, out int h, out int w, out int b) {

@@ -19,6 +19,18 @@ int source(int i, int u, int stride, int dilation, int pad, int up, int size) {
     return s < size ? s : -1;
 }
 
+// a / b of whole numbers 0 <= a < 2^20: the half keeps the quotient of floats, which may
+// be wrong by 3 units in the last place, from whole numbers. Software rasterisers divide
+// integers lane by lane.
+int quotient(int a, int b) {
+    return int((float(a) + 0.5) / float(b));
+}
+
+// a % b of whole numbers 0 <= a < 2^20: see quotient().
+int remainder(int a, int b) {
+    return a - int((float(a) + 0.5) / float(b)) * b;
+}
+
 const int IN_D = 1;
 const int KERNEL_D = 1;
 const int KERNEL_H = 2;
@@ -46,8 +58,8 @@ void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
     n = 0;
     d = 0;
-    h = p.y / TO_H_Y_WEIGHT;
-    w = p.y % TO_W_Y_RADIX;
+    h = quotient(p.y, TO_H_Y_WEIGHT);
+    w = remainder(p.y, TO_W_Y_RADIX);
     b = p.x;
 }
 

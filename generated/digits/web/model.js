@@ -77,20 +77,20 @@ const DESCRIPTION = {
       sha256: "73bad9f129095ca2d6a94b6bcc4fa0e2ed2f137a87b2a258ccbc5693a1167a7d",
     },
     "shaders/conv2d.frag": {
-      bytes: 4086,
-      sha256: "860366506a6d6969ac96ca616eac86684a21de4e113290cfeec36f000f6a1d02",
+      bytes: 4531,
+      sha256: "a66d9947b6d7e83a9f8629a9e97d671cf8c9ff610b7e31f3c6ebef76db4a1fec",
     },
     "shaders/conv2d_1.frag": {
-      bytes: 3977,
-      sha256: "641db2d0c565f7ccf1e1f896af0840348efd97e4342917c251c608349855b3d0",
+      bytes: 4422,
+      sha256: "27b3f654b91c2c37f441f4f7cdf6485341e6c99a546e9703ec83ae2cf236ae47",
     },
     "shaders/max_pooling2d.frag": {
-      bytes: 2691,
-      sha256: "5d8f672ed81fed95df6629ac89d9b8eda6b59e1019d428f5ed0df754bae4edd1",
+      bytes: 3136,
+      sha256: "49d899f911c0f9f88e5f306f2d9e6dbc2fda94a9fbd3d3166a8a6a7310cf2861",
     },
     "shaders/dense_part_2.frag": {
-      bytes: 3587,
-      sha256: "ff9a5d0a5ab2e4346b04b4aa707df189f0436cc43b6cba98419edd1f7e86c7f3",
+      bytes: 4061,
+      sha256: "0673af5c7830b088a0d3ed8529edbb931cb125e2da7df45d13c92452f4870e1a",
     },
     "shaders/dense.frag": {
       bytes: 2717,
