@@ -4,6 +4,7 @@
 //
 // One fragment computes a pixel of BLOCKS channel blocks, each in its own draw buffer.
 // at0 reads x, at1 the kernel: (tap, channel, block of four filters).
+// SHARED fetches what a prologue in at0 needs of the channels.
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
 #define ACCUMULATE(q, r, o) \
@@ -27,6 +28,7 @@ void main() {
                 if (s < 0) continue;
                 int tap = (t * KERNEL_H + u) * KERNEL_W + v;
                 for (int i = 0; i < IN_BLOCKS; ++i) {
+                    SHARED(n, base + i)
                     vec4 x = at0(n, z, y, s, base + i);
                     int c = 4 * i;
                     EACH_BLOCK(ACCUMULATE)

@@ -5,6 +5,7 @@
 //
 // One fragment computes PIXELS pixels of BLOCKS channel blocks, each in its own draw
 // buffer. at1 reads the kernel: (tap, channel, block of four filters).
+// SHARED fetches what a prologue in at0 needs of the channels.
 
 #define ZERO(p, q, r, o) vec4 r = vec4(0.0);
 #define PLACE(p, near, place) int place = source(w + p, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W);
@@ -35,6 +36,7 @@ void main() {
                 EACH_PIXEL(PLACE)
                 int tap = (t * KERNEL_H + u) * KERNEL_W + v;
                 for (int i = 0; i < IN_BLOCKS; ++i) {
+                    SHARED(n, base + i)
                     EACH_PIXEL(FETCH)
                     int c = 4 * i;
                     EACH_COLUMN(COLUMN)

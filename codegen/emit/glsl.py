@@ -74,6 +74,8 @@ OWN_MAIN = frozenset(
 )
 # Families that read the input channels of their own group of filters.
 BY_GROUP = frozenset({"conv", "conv_rows", "conv_slide"})
+# Families that may compute what they read.
+WITH_PROLOGUES = frozenset({"conv", "conv_rows", "conv_uniform"})
 # Families whose value() is written out for the stage, without a body of their own.
 GENERATED = frozenset({"map", "move"})
 LIBRARY = (
@@ -130,6 +132,8 @@ def program(stage: Stage) -> Program:
     if stage.prologue is not None:
         raw = accessors[0].replace("at0(", "raw0(")
         accessors = [raw, *accessors[1:], _prologue(stage, stage.prologue)]
+    elif stage.family in WITH_PROLOGUES:
+        accessors.append("#define SHARED(n, b)\n")
     prelude = [
         _constants(stage, sizes),
         _uniforms(stage),
@@ -562,20 +566,33 @@ def accessor(index: int, tensor: Tensor, sizes: Sizes) -> str:
 
 
 def _prologue(stage: Stage, prologue: Prologue) -> str:
-    """Return the accessor that computes what the stage reads."""
+    """Return the accessor that computes what the stage reads.
+
+    What is the same for all pixels is fetched once for each step of the sum.
+    """
     inputs = prologue.node.inputs
     shape = prologue.node.specs[0].shape
-    names = [f"v{k}" for k in range(len(inputs))]
-    lines = [f"    vec4 v{prologue.main} = raw0(n, d, h, w, b);"]
-    first = len(stage.operands) - len(prologue.others)
-    others = [k for k in range(len(inputs)) if k != prologue.main]
-    for index, k in enumerate(others, start=first):
-        fetched = _fetch(index, inputs[k].shape, stage, shape)
-        lines.append(f"    vec4 v{k} = {fetched};")
     if not isinstance(prologue.node.primitive, Map):
         raise TypeError("a prologue is elementwise")
-    lines.append(f"    return {rendered(prologue.node.primitive.expr, names)};")
-    return "\n".join([f"vec4 at0({PARAMETERS}) {{", *lines, "}\n"])
+    first = len(stage.operands) - len(prologue.others)
+    others = [k for k in range(len(inputs)) if k != prologue.main]
+    shared = " ".join(
+        f"vec4 v{k} = {_fetch(index, inputs[k].shape, stage, shape)};"
+        for index, k in enumerate(others, start=first)
+    )
+    names = [f"v{k}" for k in range(len(inputs))]
+    given = ", ".join(f"vec4 {name}" for name in names)
+    passed = [*names]
+    passed[prologue.main] = "raw0(n, d, h, w, b)"
+    return "\n".join(
+        [
+            f"vec4 prologue({given}) {{",
+            f"    return {rendered(prologue.node.primitive.expr, names)};",
+            "}",
+            f"#define SHARED(n, b) {shared}",
+            f"#define at0(n, d, h, w, b) prologue({', '.join(passed)})\n",
+        ]
+    )
 
 
 def locate(layout: Layout, sizes: Sizes, *, shifted: bool) -> str:
