@@ -15,10 +15,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from executor import load
@@ -94,6 +96,22 @@ def models() -> dict[str, Callable[[], Any]]:
     }
 
 
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Let plans compute node by node, each into a texture of its own."""
+    from keramos.plan import gl
+    from keramos.plan.joins import Joins
+    from keramos.plan.prepare import prepare
+
+    with (
+        patch.object(gl, "joins", lambda *_: Joins({}, {}, {})),
+        patch.object(gl, "prologues", lambda *_, **__: {}),
+        patch.object(gl, "prepare", lambda graph, **_: prepare(graph)),
+        patch.object(gl, "schedule", lambda body, **_: tuple(body.nodes)),
+    ):
+        yield
+
+
 def compile_networks(folder: Path, names: list[str]) -> None:
     """Write the gl files of each network and batch, fused and plain.
 
@@ -118,13 +136,14 @@ def compile_networks(folder: Path, names: list[str]) -> None:
         kinds = (("fused", optimise(graph), fused), ("plain", graph, simple))
         for kind, variant, allowed in kinds:
             for batch in BATCHES:
-                gl = emit_gl(
-                    variant,
-                    names=constant_names(variant),
-                    limits=allowed,
-                    batch=batch,
-                    where=name,
-                )
+                with unfused() if kind == "plain" else nullcontext():
+                    gl = emit_gl(
+                        variant,
+                        names=constant_names(variant),
+                        limits=allowed,
+                        batch=batch,
+                        where=name,
+                    )
                 out = folder / f"{name}-{kind}-{batch}"
                 for file, data in gl.files.items():
                     (out / file).parent.mkdir(parents=True, exist_ok=True)
