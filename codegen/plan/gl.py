@@ -595,7 +595,13 @@ class _Builder:
             Piece(self.joins.writer(x, place) or _identity(x, node), place.first)
             for x, place in self.joins.parts[node]
         ]
-        readers = self.readers.get((node, 0), [])
+        inside = [n for n, place in self.joins.places.items() if place.root is node]
+        readers = [
+            reader
+            for each in inside
+            for reader in self.readers.get((each, 0), [])
+            if reader not in inside or not fills_texels(reader)
+        ]
         values = [*node.results(), *(x for x, _ in self.joins.parts[node])]
         storages = {self.storage(x) for x in values}
         if len(storages) > 1:
