@@ -87,12 +87,12 @@ const DESCRIPTION = {
       sha256: "22aeebe44afce2b8cc68355c1f406c9aac75c12728396092545567cb02627d3d",
     },
     "shaders/pooling.frag": {
-      bytes: 3851,
-      sha256: "2151ccf5b4d18b5307aeb2754a85d7f7b71f1fc01bb193de3ef601e4c820d55a",
+      bytes: 3977,
+      sha256: "80a76ad9163ef4992bea7ad24101190965453380a52c0906f9412ef5da20dbec",
     },
     "shaders/pooling_part.frag": {
-      bytes: 3310,
-      sha256: "8e70eae28fb1416f208c57e033a50bfa7ec0e69f4c838067e7b2ae13fb7d75f8",
+      bytes: 3431,
+      sha256: "3b84e0846612414a7ee338dcbbe91fb298ef3b44fcb81deeab5d7fe6f3a47710",
     },
     "shaders/pooling_part_2.frag": {
       bytes: 1480,
@@ -111,8 +111,8 @@ const DESCRIPTION = {
       sha256: "bcbaf29df1f60c1c7979cf10b72fd7b4fb94bc8ffa8b553aeafed121dbe57a18",
     },
     "shaders/dense_2.frag": {
-      bytes: 3434,
-      sha256: "548db48bcf78e8feccab78e34b416c2a1c5790be2342bf4129e73b5ec72af0e0",
+      bytes: 3555,
+      sha256: "2619b1598e905d02e6dc6665b3a98c729ee485facb1979c850731ae634a3a2e9",
     },
     "shaders/dense_2_2.frag": {
       bytes: 2680,

@@ -53,6 +53,8 @@ vec4 at1(int n, int d, int h, int w, int b) {
     return texelFetch(t1, ivec3(0, 0, 0), 0);
 }
 
+#define SHARED(n, b)
+
 void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
     n = 0;
@@ -76,6 +78,7 @@ vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
 //
 // One fragment computes a pixel of BLOCKS channel blocks. A chunk is CHUNK_BLOCKS blocks
 // of input channels; its uniform block holds (tap, channel, block of four filters).
+// SHARED fetches what a prologue in at0 needs of the channels.
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
 #define ACCUMULATE(q, r, k) r += x.x * k[at + q] + x.y * k[at + BLOCKS + q] \
@@ -94,6 +97,7 @@ vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
                 if (s < 0) continue; \
                 int at = ((t * KERNEL_H + u) * KERNEL_W + v) * CHUNK_BLOCKS * 4 * BLOCKS; \
                 for (int i = j * CHUNK_BLOCKS; i < min((j + 1) * CHUNK_BLOCKS, IN_BLOCKS); ++i) { \
+                    SHARED(n, i) \
                     vec4 x = at0(n, z, y, s, i); \
                     EACH_WEIGHT(ACCUMULATE, k) \
                     at += 4 * BLOCKS; \

@@ -65,8 +65,8 @@ const DESCRIPTION = {
       sha256: "7ced4def5f5091528f24885b5a724288a5cc39a79c69ea6fdff5a2a1d89c593e",
     },
     "shaders/recurrent.frag": {
-      bytes: 3208,
-      sha256: "f1dfd6765fdc5b05973cf739bcb947e49c304fd3b8a613830fa7bf07ecb74369",
+      bytes: 3334,
+      sha256: "9a1b00e67fb9c597cb99ac10b289ba3cec2e751a7020893107cf809fe4b2d5e3",
     },
     "shaders/recurrent_2_state_1.frag": {
       bytes: 1015,
@@ -81,8 +81,8 @@ const DESCRIPTION = {
       sha256: "ace8d2dc9dbc30907b05d5adda318da874dcfe2f3496536f7e82f651fb27d477",
     },
     "shaders/recurrent_2_recurrent_3.frag": {
-      bytes: 3613,
-      sha256: "abc969cbdbfccf3e4fb62a0fac26c7d12cc6b7faeae439b5723ac3a72f2e3355",
+      bytes: 3739,
+      sha256: "9aaae5bc0758fafcedae474b6ccc8e1d6f5bdc703a69d7f0676027850f2176ad",
     },
     "shaders/recurrent_2_recurrent_5.frag": {
       bytes: 1391,
@@ -101,8 +101,8 @@ const DESCRIPTION = {
       sha256: "9c7e14f3edb435ec92f34ba69c927752378c81c928cdcc21a629bd8b7b1d590e",
     },
     "shaders/dense_3.frag": {
-      bytes: 3434,
-      sha256: "5f36728d565d92f5d19ffb5c7d4b1acfafd73986b321dc418905ab1113d3536a",
+      bytes: 3555,
+      sha256: "35f2acb4d5ea2ad9c632264247ade1d4b219ae375918c0bf3020731340c3202e",
     },
   },
 };

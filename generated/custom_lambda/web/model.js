@@ -59,12 +59,12 @@ const DESCRIPTION = {
       sha256: "9d5f730493434851b77bdf8a50824ce5c77a3196cc1b759766726250dce05d82",
     },
     "shaders/dense.frag": {
-      bytes: 3862,
-      sha256: "277dd23f2ab89efa46dba2751d1737eb8b1723baf9fa73f3033900fc1708eb71",
+      bytes: 3988,
+      sha256: "f95302446d52cf613994472343529cba5a01f8673a504aa7d582614dbb6a6bb8",
     },
     "shaders/dense_1.frag": {
-      bytes: 3434,
-      sha256: "2df28174ecbd4faf5a5a3ce31acdd37b8cd96ed9742ee0e194e0dfd152ade8d7",
+      bytes: 3555,
+      sha256: "c02b3d8970c98dee1a788ba171a30df9901f5b303ad39efb55a951742b87678e",
     },
     "shaders/dense_1_2.frag": {
       bytes: 2680,

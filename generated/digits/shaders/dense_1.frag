@@ -54,6 +54,8 @@ vec4 at2(int n, int d, int h, int w, int b) {
     return texelFetch(t2, ivec3(0, 0, b), 0);
 }
 
+#define SHARED(n, b)
+
 void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
     n = 0;
@@ -78,6 +80,7 @@ int first_block(int b) { return 0; }
 //
 // One fragment computes a pixel of BLOCKS channel blocks, each in its own draw buffer.
 // at0 reads x, at1 the kernel: (tap, channel, block of four filters).
+// SHARED fetches what a prologue in at0 needs of the channels.
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
 #define ACCUMULATE(q, r, o) \
@@ -101,6 +104,7 @@ void main() {
                 if (s < 0) continue;
                 int tap = (t * KERNEL_H + u) * KERNEL_W + v;
                 for (int i = 0; i < IN_BLOCKS; ++i) {
+                    SHARED(n, base + i)
                     vec4 x = at0(n, z, y, s, base + i);
                     int c = 4 * i;
                     EACH_BLOCK(ACCUMULATE)

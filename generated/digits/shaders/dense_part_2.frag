@@ -69,6 +69,8 @@ vec4 at1(int n, int d, int h, int w, int b) {
     return texelFetch(t1, ivec3((remainder(b, AT1_B_X_RADIX)), (quotient(b, AT1_B_Y_DIVISOR)) * AT1_B_Y_WEIGHT + w, 0), 0);
 }
 
+#define SHARED(n, b)
+
 void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
     n = 0;
@@ -91,6 +93,7 @@ int first_block(int b) { return b / GROUP_BLOCKS * GROUP_DEPTH; }
 //
 // One fragment computes a pixel of BLOCKS channel blocks, each in its own draw buffer.
 // at0 reads x, at1 the kernel: (tap, channel, block of four filters).
+// SHARED fetches what a prologue in at0 needs of the channels.
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
 #define ACCUMULATE(q, r, o) \
@@ -114,6 +117,7 @@ void main() {
                 if (s < 0) continue;
                 int tap = (t * KERNEL_H + u) * KERNEL_W + v;
                 for (int i = 0; i < IN_BLOCKS; ++i) {
+                    SHARED(n, base + i)
                     vec4 x = at0(n, z, y, s, base + i);
                     int c = 4 * i;
                     EACH_BLOCK(ACCUMULATE)

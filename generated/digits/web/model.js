@@ -89,16 +89,16 @@ const DESCRIPTION = {
       sha256: "49d899f911c0f9f88e5f306f2d9e6dbc2fda94a9fbd3d3166a8a6a7310cf2861",
     },
     "shaders/dense_part_2.frag": {
-      bytes: 4061,
-      sha256: "0673af5c7830b088a0d3ed8529edbb931cb125e2da7df45d13c92452f4870e1a",
+      bytes: 4187,
+      sha256: "c0cdf57801db8acbbdad2ee3a8511237d0bb6425ef13670f62cd33dc3e0d7e3a",
     },
     "shaders/dense.frag": {
       bytes: 2717,
       sha256: "956cc56e6ae2bfab1de74ab50caad637180ba6cf53adefe10e58337e5bca7d44",
     },
     "shaders/dense_1.frag": {
-      bytes: 3373,
-      sha256: "49572de12f1db4ab15ecb7017013369639fe4a3146ffb81d6787cb84f393090e",
+      bytes: 3499,
+      sha256: "881443a75055152e73ecd6a479885d1fd29615bb761b67164ae2285015c9999a",
     },
     "shaders/dense_1_2.frag": {
       bytes: 2739,
