@@ -23,10 +23,19 @@ from keramos.runtime_min.vendored.tensors import read_tensors
 
 
 @cache
-def context() -> moderngl.Context:
-    """Return the process' context; raise where there is no EGL."""
+def _context() -> moderngl.Context:
     settings: dict[str, Any] = {"backend": "egl"}
     return moderngl.create_standalone_context(require=330, **settings)
+
+
+def context() -> moderngl.Context:
+    """Return the process' context, made current; raise where there is no EGL.
+
+    Packages that ran before have had contexts of their own.
+    """
+    own = _context()
+    own.__enter__()
+    return own
 
 
 @dataclass(frozen=True)
