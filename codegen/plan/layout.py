@@ -30,6 +30,8 @@ Profile = Literal["gpu", "software"]
 
 LANES = 4
 CANONICAL_RANK = 4
+# Software rasterisers compute so many fragments of a row together.
+FRAGMENTS = 4
 N, D, H, W, B = range(5)
 AXIS_NAMES = ("n", "d", "h", "w", "b")
 
@@ -254,7 +256,27 @@ def rows(
             *([_Part(B, 1, group)] if group > 1 else []),
         ],
     }
+    if limits.profile == "software":
+        _fill_rows(places)
     return arrange(extents, c, places=places, limits=limits)
+
+
+def _fill_rows(places: dict[Place, list[_Part]]) -> None:
+    """Move pixels into rows that are too short: see FRAGMENTS.
+
+    Blocks stay outermost, so that those of a concatenation's pieces lie together.
+    """
+    if not places["y"]:
+        return
+    inner, width = places["y"][-1], _size(places["x"])
+    count = min(
+        (n for n in range(1, FRAGMENTS + 1) if inner.radix % n == 0),
+        key=lambda n: -(-width * n // FRAGMENTS) / n,
+    )
+    if count > 1:
+        rest = _Part(inner.axis, inner.divisor * count, inner.radix // count)
+        places["y"][-1:] = [rest] if rest.radix > 1 else []
+        places["x"].append(_Part(inner.axis, inner.divisor, count))
 
 
 def table(shape: Shape, *, limits: Limits) -> Layout:

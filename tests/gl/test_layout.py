@@ -35,6 +35,7 @@ LIMITS = st.builds(
     texture_size=st.sampled_from([4, 16, 64, 256]),
     layers=st.sampled_from([8, 64, 256]),
     draw_buffers=st.sampled_from([1, 4, 8]),
+    profile=st.sampled_from(["gpu", "software"]),
 )
 
 
@@ -165,6 +166,19 @@ def test_a_flattened_image_with_open_lanes_needs_a_copy() -> None:
     layout = image((7, 5, 6), batch=1, limits=Limits())
 
     assert reinterpret(layout, (210,)) is None
+
+
+@pytest.mark.parametrize(
+    ("depth", "size"), [(8, (4, 256)), (12, (12, 128)), (16, (4, 512))]
+)
+def test_rows_for_software_rasterisers_have_whole_fours(
+    depth: int, size: tuple[int, int]
+) -> None:
+    software = Limits(profile="software", draw_buffers=8)
+
+    layout = rows((64, 64, depth), batch=1, limits=software, pixels=8)
+
+    assert (layout.width, layout.height) == size
 
 
 def test_a_tensor_that_no_folding_fits_is_refused() -> None:
