@@ -30,7 +30,7 @@ Profile = Literal["gpu", "software"]
 
 LANES = 4
 CANONICAL_RANK = 4
-# Software rasterisers compute so many fragments of a row together.
+# Software rasterisers compute so many fragments of a row, and of the next, together.
 FRAGMENTS = 4
 N, D, H, W, B = range(5)
 AXIS_NAMES = ("n", "d", "h", "w", "b")
@@ -264,9 +264,11 @@ def rows(
 def _fill_rows(places: dict[Place, list[_Part]]) -> None:
     """Move pixels into rows that are too short: see FRAGMENTS.
 
-    Blocks stay outermost, so that those of a concatenation's pieces lie together.
+    Blocks stay outermost, so that those of a concatenation's pieces lie together. Those
+    of a single pixel are written in two rows.
     """
     if not places["y"]:
+        _fold_row(places["x"], places["y"])
         return
     inner, width = places["y"][-1], _size(places["x"])
     count = min(
@@ -277,6 +279,14 @@ def _fill_rows(places: dict[Place, list[_Part]]) -> None:
         rest = _Part(inner.axis, inner.divisor * count, inner.radix // count)
         places["y"][-1:] = [rest] if rest.radix > 1 else []
         places["x"].append(_Part(inner.axis, inner.divisor, count))
+
+
+def _fold_row(x: list[_Part], y: list[_Part]) -> None:
+    if x and _size(x) % (2 * FRAGMENTS) == 0:
+        whole = x[0]
+        half = _Part(whole.axis, whole.divisor, whole.radix // 2)
+        x[:] = [half]
+        y[:] = [_Part(whole.axis, whole.divisor * half.radix, 2)]
 
 
 def table(shape: Shape, *, limits: Limits) -> Layout:

@@ -181,6 +181,12 @@ def test_rows_for_software_rasterisers_have_whole_fours(
     assert (layout.width, layout.height) == size
 
 
+def test_one_pixel_for_software_rasterisers_has_two_rows() -> None:
+    layout = rows((128,), batch=1, limits=Limits(profile="software"))
+
+    assert (layout.width, layout.height) == (16, 2)
+
+
 def test_a_tensor_that_no_folding_fits_is_refused() -> None:
     with pytest.raises(DoesNotFitError):
         image((64, 64, 64), batch=1, limits=Limits(texture_size=8, layers=8))
