@@ -220,7 +220,8 @@ def _constants(stage: Stage, sizes: Sizes) -> str:
     numbers = {"IN_D": d, "IN_H": h, "IN_W": w, "IN_BLOCKS": blocks(c)}
     match primitive:
         case Conv():
-            return _integers(_convolution(stage, primitive, numbers), sizes)
+            text = _integers(_convolution(stage, primitive, numbers), sizes)
+            return text + _lanes(stage)
         case Window():
             return _pooling(stage, primitive, numbers, sizes)
         case Contract():
@@ -267,6 +268,14 @@ def _convolution(stage: Stage, conv: Conv, numbers: dict[str, int]) -> dict[str,
     if stage.family == "grouped":
         numbers |= {"DEPTH": depth, "FILTERS": filters // conv.groups}
     return numbers
+
+
+def _lanes(stage: Stage) -> str:
+    """Return how many lanes of the first texel hold channels."""
+    if stage.family != "conv_slide":
+        return ""
+    depth = stage.node.inputs[1].shape[-2] or 0
+    return f"#define IN_LANES {min(depth, LANES)}\n"
 
 
 def _pooling(stage: Stage, pool: Window, numbers: dict[str, int], sizes: Sizes) -> str:
