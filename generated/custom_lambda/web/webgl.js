@@ -230,6 +230,7 @@ export class Executor {
   #textures;
   #buffers;
   #stages;
+  #calls;
   #inputs;
   #paints;
   #outputs;
@@ -326,6 +327,7 @@ export class Executor {
       draws: "body" in entry ? this.#loop(entry) : this.#draws(entry, 0, new Map()),
       result: "body" in entry ? null : entry,
     }));
+    this.#calls = this.#changes(this.#stages.flatMap(({ draws }) => draws));
     this.#inputs = plan.inputs.map((entry) => {
       const packing = new Packing(entry);
       const texels = new Float32Array(packing.length);
@@ -476,7 +478,7 @@ export class Executor {
     }).flat();
   }
 
-  /** Return the draws of a stage, with every object and value that they need. */
+  /** Return the draws of a stage, each as what it needs: see #needs. */
   #draws(entry, moment, swap) {
     const program = this.#programs[entry.program];
     const { outputs } = this.#plan.programs[entry.program];
@@ -501,7 +503,63 @@ export class Executor {
         (_, slot) => (index * weights.blocks + slot) * weights.stride,
       );
       const values = { first, moment, x, y, width, height };
-      return { program, sizes, textures, weights, offsets, framebuffer, ...values };
+      const objects = { program, sizes, textures, weights, offsets, framebuffer };
+      return this.#needs({ ...objects, ...values });
+    });
+  }
+
+  /** Return what a draw needs, as `[what is set, to what, the call that sets it]`. */
+  #needs({ program, textures, weights, offsets, framebuffer, sizes, ...values }) {
+    const gl = this.#gl;
+    const { first, moment, x, y, width, height } = values;
+    const { buffer, size } = weights;
+    const use = () => gl.useProgram(program.program);
+    const units = textures.map((texture, unit) => {
+      const bind = () => {
+        gl.activeTexture(gl.TEXTURE0 + unit);
+        gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
+      };
+      return [`unit ${unit}`, [texture], bind];
+    });
+    const blocks = offsets.map((offset, slot) => {
+      const bind = () =>
+        gl.bindBufferRange(gl.UNIFORM_BUFFER, slot, buffer, offset, size);
+      return [`block ${slot}`, [buffer, offset, size], bind];
+    });
+    // Locations are objects, each of one program.
+    const uniforms = [
+      [program.first, [first], () => gl.uniform1i(program.first, first)],
+      [program.moment, [moment], () => gl.uniform1i(program.moment, moment)],
+      [program.sizes, [...sizes], () => gl.uniform1iv(program.sizes, sizes)],
+      [program.origin, [x, y], () => gl.uniform2i(program.origin, x, y)],
+    ];
+    const target = () => gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
+    return [
+      ["program", [program.program], use],
+      ...units,
+      ...blocks,
+      ...uniforms.filter(([location]) => location !== null),
+      ["viewport", [x, y, width, height], () => gl.viewport(x, y, width, height)],
+      ["framebuffer", [framebuffer], target],
+    ];
+  }
+
+  /**
+   * Return the calls of *draws*, less those that change nothing.
+   *
+   * Nothing is known of the state before the first draw.
+   */
+  #changes(draws) {
+    const gl = this.#gl;
+    const known = new Map();
+    const triangle = () => gl.drawArrays(gl.TRIANGLES, 0, 3);
+    return draws.flatMap((needs) => {
+      const changed = needs.filter(([key, values]) => {
+        const before = known.get(key);
+        known.set(key, values);
+        return !before?.every((value, index) => value === values[index]);
+      });
+      return [...changed.map(([, , call]) => call), triangle];
     });
   }
 
@@ -611,40 +669,18 @@ export class Executor {
     gl.bindVertexArray(null);
   }
 
-  #draw(draw) {
+  /** Draw, whatever was drawn before. */
+  #draw(needs) {
     const gl = this.#gl;
-    const { program, textures, weights, offsets, x, y } = draw;
-    gl.useProgram(program.program);
-    for (let unit = 0; unit < textures.length; ++unit) {
-      gl.activeTexture(gl.TEXTURE0 + unit);
-      gl.bindTexture(gl.TEXTURE_2D_ARRAY, textures[unit]);
+    for (const [, , call] of needs) {
+      call();
     }
-    for (let slot = 0; slot < offsets.length; ++slot) {
-      const { buffer, size } = weights;
-      gl.bindBufferRange(gl.UNIFORM_BUFFER, slot, buffer, offsets[slot], size);
-    }
-    if (program.first !== null) {
-      gl.uniform1i(program.first, draw.first);
-    }
-    if (program.moment !== null) {
-      gl.uniform1i(program.moment, draw.moment);
-    }
-    if (program.sizes !== null) {
-      gl.uniform1iv(program.sizes, draw.sizes);
-    }
-    if (program.origin !== null) {
-      gl.uniform2i(program.origin, x, y);
-    }
-    gl.viewport(x, y, draw.width, draw.height);
-    gl.bindFramebuffer(gl.FRAMEBUFFER, draw.framebuffer);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
   #drawAll() {
-    for (const { draws } of this.#stages) {
-      for (let index = 0; index < draws.length; ++index) {
-        this.#draw(draws[index]);
-      }
+    for (const call of this.#calls) {
+      call();
     }
   }
 

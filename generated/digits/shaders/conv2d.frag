@@ -47,6 +47,7 @@ const int DILATION_W = 1;
 const int UP_D = 1;
 const int UP_H = 1;
 const int UP_W = 1;
+#define IN_LANES 1
 
 uniform sampler2DArray t0;
 uniform sampler2DArray t1;
@@ -99,13 +100,22 @@ int first_block(int b) { return 0; }
 //   y[i, o] = finish(sum over u, c of x[i * STRIDE + u - PAD, c] * k[u, c, o])
 //
 // One fragment computes PIXELS pixels of BLOCKS channel blocks, each in its own draw
-// buffer. at1 reads the kernel: (tap, channel, block of four filters).
+// buffer. at1 reads the kernel: (tap, channel, block of four filters). Of pictures, grey
+// or RGB, only IN_LANES lanes are multiplied: no kernel lies where the others would read.
 
 #define ZERO(p, q, r, o) vec4 r = vec4(0.0);
 #define FETCH(j, near) \
     vec4 near = at0(n, z, y, clamp(left + j, 0, IN_W - 1), base + i); \
     if (left + j < 0 || left + j >= IN_W) near = vec4(0.0);
+#if IN_LANES == 1
+#define MULTIPLY(near, r) r += near.x * k0;
+#elif IN_LANES == 2
+#define MULTIPLY(near, r) r += near.x * k0 + near.y * k1;
+#elif IN_LANES == 3
+#define MULTIPLY(near, r) r += near.x * k0 + near.y * k1 + near.z * k2;
+#else
 #define MULTIPLY(near, r) r += near.x * k0 + near.y * k1 + near.z * k2 + near.w * k3;
+#endif
 #define TAP(v, q, CELLS) { \
     vec4 k0 = at1(0, 0, row + v, c, b + q); \
     vec4 k1 = at1(0, 0, row + v, c + 1, b + q); \

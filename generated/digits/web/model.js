@@ -77,12 +77,12 @@ const DESCRIPTION = {
       sha256: "73bad9f129095ca2d6a94b6bcc4fa0e2ed2f137a87b2a258ccbc5693a1167a7d",
     },
     "shaders/conv2d.frag": {
-      bytes: 4531,
-      sha256: "a66d9947b6d7e83a9f8629a9e97d671cf8c9ff610b7e31f3c6ebef76db4a1fec",
+      bytes: 4904,
+      sha256: "8282f03a8563d46e61946ede540584242c3fec6e56e99e4d65f640e9ad727987",
     },
     "shaders/conv2d_1.frag": {
-      bytes: 4422,
-      sha256: "27b3f654b91c2c37f441f4f7cdf6485341e6c99a546e9703ec83ae2cf236ae47",
+      bytes: 4795,
+      sha256: "3e758cd9d17abc18fca3fbb03f746e7bccfda64e73f5ed5f82897471b3499677",
     },
     "shaders/max_pooling2d.frag": {
       bytes: 3136,
