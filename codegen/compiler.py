@@ -217,7 +217,8 @@ def compile_file(
     if problems:
         raise CompileError(problems)
     report(f"compiling {sources.model.name}")
-    emitted = _emitted(model, sources=sources, name=name, options=options)
+    with model.file.kept_open():
+        emitted = _emitted(model, sources=sources, name=name, options=options)
     report(f"writing {name}")
     try:
         write(emitted.files, directory / name)
@@ -232,7 +233,8 @@ def compile_file(
 def package_files(sources: Sources, *, name: str, options: Options) -> dict[str, bytes]:
     """Return the files of the package that the model gives, without writing them."""
     model = _imported(sources, options, report=silent)
-    return _emitted(model, sources=sources, name=name, options=options).files
+    with model.file.kept_open():
+        return _emitted(model, sources=sources, name=name, options=options).files
 
 
 def rounded_outputs(
@@ -308,9 +310,10 @@ def _imported(sources: Sources, options: Options, *, report: Progress) -> _Impor
     report(f"reading {sources.model.name}")
     custom = {} if sources.custom is None else load_custom(sources.custom)
     file = source.read(sources.model, weights_file=sources.weights)
-    graph, layers = import_layers(
-        file, input_shapes=options.input_shapes, custom=custom
-    )
+    with file.kept_open():
+        graph, layers = import_layers(
+            file, input_shapes=options.input_shapes, custom=custom
+        )
     where = file.path.name
     found: list[ClassActivation | Problem] = []
     if options.cam is not None:

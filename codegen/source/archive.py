@@ -335,8 +335,8 @@ def normalised(path: str) -> str:
     return path.replace("_layer_checkpoint_dependencies", "layers")
 
 
-def sharded_groups(path: Path, where: str) -> tuple[Groups, tuple[Path, ...]]:
-    """Return the variables listed in a ``.weights.json``, and the files they are in.
+def sharded_groups(path: Path, where: str) -> tuple[Groups, tuple[Hdf5Source, ...]]:
+    """Return the variables listed in a ``.weights.json``, and what they are read from.
 
     A group that was cut at a file's end has variables in two.
     """
@@ -353,11 +353,13 @@ def sharded_groups(path: Path, where: str) -> tuple[Groups, tuple[Path, ...]]:
                 )
             files[name] = None
     groups: dict[str, tuple[Tensor, ...]] = {}
+    sources = []
     for name in files:
         shard = path.with_name(name)
         if not shard.is_file():
             raise CompileError.at(where, f"its shard {quoted(name)} isn't beside it")
         source = Hdf5Source(name, partial(Path, shard))
+        sources.append(source)
         for group, tensors in archive_groups(source).items():
             groups[group] = (*groups.get(group, ()), *tensors)
     ordered = {
@@ -366,7 +368,7 @@ def sharded_groups(path: Path, where: str) -> tuple[Groups, tuple[Path, ...]]:
         )
         for group, tensors in groups.items()
     }
-    return ordered, tuple(path.with_name(name) for name in files)
+    return ordered, tuple(sources)
 
 
 def keras_version(archive: Archive) -> str:

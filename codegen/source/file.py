@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class KerasFile:
 
     *keras_version* is the file's own (``2.2.4-tf``), or the oldest version that wrote
     such files where it says nothing (``1.0.0``). The configuration is in the
-    vocabulary of Keras 2 and 3: what Keras 1 wrote is translated.
+    vocabulary of Keras 2 and 3: what Keras 1 wrote is translated. Reading tensors
+    within *kept_open* opens the file once.
     """
 
     path: Path
@@ -46,6 +48,9 @@ class KerasFile:
     sha256: str
     model: ModelConfig
     layer_weights: Callable[[tuple[str, ...]], tuple[Tensor, ...]] = field(repr=False)
+    kept_open: Callable[[], AbstractContextManager[None]] = field(
+        default=nullcontext, repr=False
+    )
 
     @property
     def generation(self) -> int:

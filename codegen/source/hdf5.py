@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +27,70 @@ H5PY_ERRORS = (KeyError, OSError, RuntimeError, TypeError, ValueError, MemoryErr
 BFLOAT16 = np.dtype("V2")
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A file that stays open for *users*, and the arrays that were found in it.
+
+    Arrays are where they lie, not their numbers.
+    """
+
+    users: int = 0
+    file: h5py.File | None = None
+    found: dict[str, h5py.Dataset] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Hdf5Source:
-    """Where HDF5 data lies: opened anew for every use, and closed after it.
+    """Where HDF5 data lies: opened for every use and closed after it, or kept open.
 
     *opened* returns a path or a readable, seekable binary file.
     """
 
     where: str
     opened: Callable[[], Path | io.RawIOBase | io.BufferedIOBase]
+    _kept: _Kept = field(default_factory=_Kept, repr=False, compare=False)
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Leave the file open from its first use until the end of the block."""
+        kept = self._kept
+        kept.users += 1
+        try:
+            yield
+        finally:
+            kept.users -= 1
+            if not kept.users and kept.file is not None:
+                kept.found.clear()
+                kept.file.close()
+                kept.file = None
 
     @contextmanager
     def root(self) -> Iterator[h5py.File]:
-        """Open the file; whatever HDF5 objects to becomes a CompileError."""
+        """Give the open file; whatever HDF5 objects to becomes a CompileError."""
+        kept = self._kept
+        file = self._opened() if kept.file is None else kept.file
+        if kept.users:
+            kept.file = file
         try:
-            source = self.opened()
-            if isinstance(source, Path):
-                file = h5py.File(source, "r", locking=False)
-            else:
-                file = h5py.File(source, "r")
-        except (OSError, RuntimeError, ValueError) as error:
-            raise CompileError.at(
-                self.where, f"isn't a complete HDF5 file: {_reason(error)}"
-            ) from None
-        try:
-            with file:
-                yield file
+            yield file
         except H5PY_ERRORS as error:
             raise CompileError.at(
                 self.where, f"is a damaged HDF5 file: {_reason(error)}"
+            ) from None
+        finally:
+            if file is not kept.file:
+                file.close()
+
+    def _opened(self) -> h5py.File:
+        """Open the file."""
+        try:
+            source = self.opened()
+            if isinstance(source, Path):
+                return h5py.File(source, "r", locking=False)
+            return h5py.File(source, "r")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise CompileError.at(
+                self.where, f"isn't a complete HDF5 file: {_reason(error)}"
             ) from None
 
     def tensor(self, group: h5py.Group, path: str, *, name: str) -> Tensor:
@@ -71,7 +106,7 @@ class Hdf5Source:
 
         def read() -> NDArray[Any]:
             with self.root() as root:
-                return self._values(self.member(root, absolute.lstrip("/")))
+                return _values(self._array(root, absolute.lstrip("/")))
 
         return Tensor(
             name=name, shape=dataset.shape, dtype=kind.newbyteorder("=").name, read=read
@@ -163,13 +198,25 @@ class Hdf5Source:
                 f"{name} claims {declared} bytes, but the file stores {stored} for it",
             )
 
-    def _values(self, dataset: h5py.Group | h5py.Dataset) -> NDArray[Any]:
-        """Return a dataset's values in the machine's byte order."""
+    def _array(self, root: h5py.File, path: str) -> h5py.Dataset:
+        """Return the array at *path*, which a file that stays open checks once."""
+        kept = self._kept
+        if path in kept.found:
+            return kept.found[path]
+        dataset = self.member(root, path)
         self._check(dataset)
-        values: NDArray[Any] = np.asarray(dataset[()])
-        if values.dtype == BFLOAT16:
-            return widened_bfloat16(values.view("<u2"))
-        return values.astype(values.dtype.newbyteorder("="), copy=False)
+        # An open array of chunks keeps some of them in memory.
+        if root is kept.file and dataset.chunks is None:
+            kept.found[path] = dataset
+        return dataset
+
+
+def _values(dataset: h5py.Dataset) -> NDArray[Any]:
+    """Return a dataset's values in the machine's byte order."""
+    values: NDArray[Any] = np.asarray(dataset[()])
+    if values.dtype == BFLOAT16:
+        return widened_bfloat16(values.view("<u2"))
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def widened_bfloat16(bits: NDArray[Any]) -> NDArray[np.float32]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,22 @@ SAVE_WHOLE = "save the whole model with model.save('NAME.keras')"
 class _Weights:
     """Stored weights: *variables* tells whose they are, given owners and version.
 
-    *keras_version* is empty where the file doesn't say who wrote it.
+    *keras_version* is empty where the file doesn't say who wrote it. *sources* are the
+    HDF5 files among *files*.
     """
 
     variables: Callable[[Owner, str], Variables]
     files: tuple[Path, ...]
     keras_version: str = ""
+    sources: tuple[Hdf5Source, ...] = ()
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Leave the files open until the end of the block."""
+        with ExitStack() as stack:
+            for each in self.sources:
+                stack.enter_context(each.kept_open())
+            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +148,8 @@ def _archive(path: Path, other: Path | None) -> tuple[_Architecture, _Weights]:
     if archive.WEIGHTS in names:
         source = Hdf5Source(path.name, members.opened(archive.WEIGHTS))
         groups = archive.archive_groups(source)
-        return architecture, _by_group(_with(groups, members.vocabularies()), ())
+        found = _with(groups, members.vocabularies())
+        return architecture, _by_group(found, (), source)
     if archive.NUMPY_WEIGHTS in names:
         arrays = NumpyArchive(path.name, members.opened(archive.NUMPY_WEIGHTS))
         groups = arrays.groups()
@@ -224,23 +236,30 @@ def _weights(path: Path) -> _Weights:
     where = path.name
     if path.suffix == ".json":
         groups, shards = archive.sharded_groups(path, where)
-        return _by_group(groups, (path, *shards))
+        files = (path, *(path.with_name(shard.where) for shard in shards))
+        return _by_group(groups, files, *shards)
     if path.is_dir() or not is_hdf5(path):
         raise CompileError.at(
             where, "isn't a file of weights: neither HDF5 nor .weights.json"
         )
     source = Hdf5Source(where, lambda: path)
     if legacy_hdf5.is_legacy(source):
-        return _by_layer(path, legacy_hdf5.legacy_weights(source))
-    return _by_group(archive.archive_groups(source), (path,))
+        return _by_layer(path, legacy_hdf5.legacy_weights(source), source)
+    return _by_group(archive.archive_groups(source), (path,), source)
 
 
-def _by_group(groups: archive.Groups, files: tuple[Path, ...]) -> _Weights:
+def _by_group(
+    groups: archive.Groups, files: tuple[Path, ...], *sources: Hdf5Source
+) -> _Weights:
     """Return weights that have a group for every layer and cell."""
-    return _Weights(lambda tree, _: archive_variables(tree, groups), files)
+    return _Weights(
+        lambda tree, _: archive_variables(tree, groups), files, sources=sources
+    )
 
 
-def _by_layer(path: Path, stored: legacy_hdf5.LegacyWeights) -> _Weights:
+def _by_layer(
+    path: Path, stored: legacy_hdf5.LegacyWeights, *sources: Hdf5Source
+) -> _Weights:
     """Return weights that are listed for each top-level layer."""
 
     def variables(tree: Owner, version: str) -> Variables:
@@ -251,7 +270,7 @@ def _by_layer(path: Path, stored: legacy_hdf5.LegacyWeights) -> _Weights:
             path.name, tree, found, is_keras1=is_keras1, backend=stored.backend
         )
 
-    return _Weights(variables, (path,), stored.keras_version)
+    return _Weights(variables, (path,), stored.keras_version, sources)
 
 
 def _by_name(
@@ -293,6 +312,7 @@ def _keras_file(
         sha256=_digest(dict.fromkeys((*architecture.files, *weights.files))),
         model=without_losses(model),
         layer_weights=LayerWeights(where, tree, variables),
+        kept_open=weights.kept_open,
     )
 
 

@@ -68,7 +68,8 @@ class Interpreter:
         Raises CompileError with every layer that can't be run.
         """
         self.file = _opened(path_or_file, weights_file)
-        self._model = _built(self.file, dtype, custom or {}, absolute=absolute)
+        with self.file.kept_open():
+            self._model = _built(self.file, dtype, custom or {}, absolute=absolute)
         self._output_names = _unique(ref.layer for ref in self._model.outputs)
         self._configs = input_configs(self.file.model)
         self.inputs = tuple(self._input_port(ref) for ref in self._model.inputs)
