@@ -68,6 +68,8 @@ def first_states(graph: Graph) -> list[Array]:
 
 def _states(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
     """Return the states that a call on *inputs* leaves."""
+    if not graph.state_inputs:
+        return []
     found = outputs(graph, inputs)[len(graph.public_outputs) :]
     return [y.astype(x.dtype) for x, y in zip(graph.state_inputs, found, strict=True)]
 
