@@ -68,6 +68,9 @@ class Convolving(Layer):
     "Conv1D",
     "Conv2D",
     "Conv3D",
+    "Convolution1D",
+    "Convolution2D",
+    "Convolution3D",
 )
 class Convolution(Convolving):
     """The ordinary convolution, in groups of channels."""
@@ -137,10 +140,7 @@ class DepthwiseConvolution(Convolving):
         return depthwise(self.padded(x), self.kernel, self.strides, self.dilations)
 
 
-@layer(
-    "SeparableConv1D",
-    "SeparableConv2D",
-)
+@layer("SeparableConv1D", "SeparableConv2D", "SeparableConvolution1D")
 class SeparableConvolution(Convolving):
     """A depthwise convolution, then one over the channels of each position."""
 
@@ -170,6 +170,9 @@ class SeparableConvolution(Convolving):
     "Conv1DTranspose",
     "Conv2DTranspose",
     "Conv3DTranspose",
+    "Convolution2DTranspose",
+    "Convolution3DTranspose",
+    "Deconvolution2D",
 )
 class TransposedConvolution(Convolving):
     """The transpose of a convolution: every input element paints its kernel.

@@ -53,6 +53,9 @@ class Pooling(Layer):
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPool3D",
 )
 class MaxPooling(Pooling):
     """The largest element of every window."""
@@ -66,6 +69,9 @@ class MaxPooling(Pooling):
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",
+    "AvgPool1D",
+    "AvgPool2D",
+    "AvgPool3D",
 )
 class AveragePooling(Pooling):
     """The mean of every window."""
@@ -95,6 +101,9 @@ class GlobalPooling(Layer):
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
 )
 class GlobalMaxPooling(GlobalPooling):
     """The largest element of the whole space."""
@@ -108,6 +117,8 @@ class GlobalMaxPooling(GlobalPooling):
 @layer(
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
+    "GlobalAvgPool2D",
+    "GlobalAvgPool3D",
 )
 class GlobalAveragePooling(GlobalPooling):
     """The mean over the whole space."""
@@ -118,7 +129,7 @@ class GlobalAveragePooling(GlobalPooling):
         return y
 
 
-@layer("GlobalAveragePooling1D")
+@layer("GlobalAveragePooling1D", "GlobalAvgPool1D")
 class GlobalAveragePooling1D(GlobalPooling):
     """The mean over the steps that the mask keeps."""
 
