@@ -10,6 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
+import numpy as np
+from hypothesis import strategies as st
+from interpreter.live_models import through_layer
 from keras import layers
 
 Values = Sequence[Any]
@@ -26,6 +30,7 @@ IRRELEVANT = frozenset(
 )
 ENDINGS = ("_initializer", "_regularizer", "_constraint")
 FLAG = (False, True)
+BATCH = 2
 FORMATS = ("channels_last", "channels_first")
 FUNCTIONS = (None, "relu", "softmax", "hard_sigmoid")
 # Nothing to draw: identities, and classes of which another test has all options.
@@ -329,3 +334,39 @@ def options_of(name: str) -> set[str]:
     made = getattr(layers, name)
     given = set(inspect.signature(made.__init__).parameters) - {"self"}
     return {each for each in given - IRRELEVANT if not each.endswith(ENDINGS)}
+
+
+def drawn(data: st.DataObject, case: Case) -> dict[str, Any]:
+    """Return one value for each option."""
+    return {
+        name: data.draw(st.sampled_from(values), label=name)
+        for name, values in case.options.items()
+    }
+
+
+def model_of(name: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - Keras
+    """Return a layer's model; reject what Keras itself doesn't take."""
+    case = MATRIX[name]
+    try:
+        layer = getattr(layers, name)(**options)
+        if name in ("GroupQueryAttention", "MultiHeadAttention"):
+            query, value = (keras.Input(shape) for shape in case.shapes)
+            model = keras.Model([query, value], layer(query, value))
+        else:
+            model = through_layer(layer, *case.shapes, dtype=case.dtype)
+        given = inputs_for(name, seed=1)
+        model(given if len(given) > 1 else given[0])
+    except (ValueError, TypeError, NotImplementedError, ZeroDivisionError):
+        return None
+    return model
+
+
+def inputs_for(name: str, seed: int) -> list[np.ndarray[Any, Any]]:
+    """Return a batch."""
+    rng = np.random.default_rng(seed)
+    case = MATRIX[name]
+    if case.dtype == "int32":
+        return [rng.integers(0, 4, (BATCH, *shape)) for shape in case.shapes]
+    return [
+        rng.normal(size=(BATCH, *shape)).astype(np.float32) for shape in case.shapes
+    ]

@@ -12,6 +12,7 @@ from pathlib import Path
 import model_files as files
 import pytest
 from layer_cases import LIMITS
+from layer_files import is_drawn
 
 from keramos import compile_model, examples
 from keramos.layers.operation import OPERATIONS
@@ -45,7 +46,9 @@ def listing() -> str:
     for family, names in families().items():
         title = family.replace("_", " ")
         limits = ", ".join(limit.words for limit in LIMITS.get(title, ()))
-        lines.append(f"| {title} | {', '.join(names)} | {limits} | yes | yes |")
+        # What can be drawn, tests/gl/test_gl_layers.py holds to its graph on the GPU.
+        gl = "yes" if all(map(is_drawn, names)) else "not all"
+        lines.append(f"| {title} | {', '.join(names)} | {limits} | yes | {gl} |")
     refused = ", ".join(sorted(n for n, each in LAYERS.items() if each is Refused))
     known = len(OPERATIONS)
     reasons = [

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from keramos import Interpreter
 from keramos.runtime_min.interpreter import magnitude
+from keramos.source import KerasFile
 
 Array = NDArray[Any]
 
@@ -28,12 +29,14 @@ def arrays(outputs: Any) -> list[Array]:  # noqa: ANN401  an array or a dict of 
     return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
 
 
-def reference(path: Path, inputs: Sequence[Array]) -> list[Array]:
+def reference(path: Path | KerasFile, inputs: Sequence[Array]) -> list[Array]:
     """Return the interpreter's outputs."""
     return arrays(Interpreter(path).predict(*inputs))
 
 
-def tolerances(path: Path, inputs: Sequence[Array], *, factor: float) -> list[float]:
+def tolerances(
+    path: Path | KerasFile, inputs: Sequence[Array], *, factor: float
+) -> list[float]:
     """Return the bound on |a - b| of each output; *factor* rounding units of each."""
     single = reference(path, inputs)
     double = arrays(Interpreter(path, dtype="float64").predict(*inputs))

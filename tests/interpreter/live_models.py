@@ -27,8 +27,7 @@ def live_file(model: keras.Model, *, keras_version: str = "") -> source.KerasFil
         """Return the weights of the layer at *path*."""
         layer: Any = model
         for name in path:
-            is_attribute = not isinstance(layer, keras.Model) and name != "cell"
-            layer = getattr(layer, name) if is_attribute else layer.get_layer(name)
+            layer = _part(layer, name)
         variables = [v for v in layer.weights if "seed_generator" not in v.path]
         return tuple(_tensor(variable) for variable in variables)
 
@@ -40,6 +39,13 @@ def live_file(model: keras.Model, *, keras_version: str = "") -> source.KerasFil
         model=source.parse_model(serialized),
         layer_weights=weights,
     )
+
+
+def _part(layer: Any, name: str) -> Any:  # noqa: ANN401 - Keras is untyped
+    """Return the layer that *name* leads to: in a model, in stacked cells, wrapped."""
+    if isinstance(layer, keras.Model):
+        return layer.get_layer(name)
+    return layer.cells[int(name)] if name.isdecimal() else getattr(layer, name)
 
 
 def _tensor(variable: Any) -> source.Tensor:  # noqa: ANN401 - a Keras variable
