@@ -16,8 +16,8 @@ from keramos.emit.glsl import (
     shape_text,
 )
 from keramos.plan.cells import Fetch, Product, Read, Term
-from keramos.plan.gl import Cell
 from keramos.plan.layout import LANES, canonical
+from keramos.plan.stages import Cell
 
 # s is the sum over the channels of x, of which i counts the blocks.
 ACCUMULATE = """\

@@ -12,8 +12,9 @@ from keramos.emit.glsl import Program
 from keramos.emit.programs import program, results, title
 from keramos.graph import Graph, Storage, Value
 from keramos.plan.factor_scales import scale_name
-from keramos.plan.gl import Cell, GlPlan, Loop, Stage, Tensor, plan
+from keramos.plan.gl import plan
 from keramos.plan.layout import LANES, Limits, canonical, packing
+from keramos.plan.stages import Cell, GlPlan, Loop, Stage, Tensor
 from keramos.runtime_min import vendored
 from keramos.text import identifier, unique
 

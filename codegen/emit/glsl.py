@@ -15,7 +15,6 @@ from keramos import shaders
 from keramos.emit.weights import MIDDLE
 from keramos.expr import GLSL, Expr, render
 from keramos.graph import Origin
-from keramos.plan.gl import Stage, Tensor
 from keramos.plan.kernels import ROWS
 from keramos.plan.layout import (
     AXIS_NAMES,
@@ -31,6 +30,7 @@ from keramos.plan.layout import (
     canonical,
 )
 from keramos.plan.prologues import Prologue
+from keramos.plan.stages import Stage, Tensor
 from keramos.primitives import (
     Concat,
     Contract,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keramos.emit import cell, glsl
 from keramos.emit.glsl import Program
-from keramos.plan.gl import Cell, Stage
+from keramos.plan.stages import Cell, Stage
 
 
 def program(step: Stage | Cell) -> Program:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from keramos.emit.describe import shape_text
 from keramos.emit.programs import program
-from keramos.plan.gl import Cell, GlPlan, Loop, Stage
+from keramos.plan.stages import Cell, GlPlan, Loop, Stage
 from keramos.primitives import Map, Shape
 
 

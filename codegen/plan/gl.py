@@ -8,8 +8,8 @@ node a family and a number of draws. Nothing is left to decide at run time.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from keramos.errors import CompileError, Problem, quoted
 from keramos.expr import operand
@@ -19,10 +19,8 @@ from keramos.plan.factor_scales import factor_scales
 from keramos.plan.halves import exact_in_body, exact_values
 from keramos.plan.joins import Place, fills_texels, joins
 from keramos.plan.kernels import (
-    Kernel,
     NoKernelError,
     Piece,
-    UniformWeights,
     best,
     best_join,
     family,
@@ -52,8 +50,19 @@ from keramos.plan.layout import (
 )
 from keramos.plan.names import stage_names
 from keramos.plan.prepare import Prepared, Regrouped, Target, prepare
-from keramos.plan.prologues import Prologue, prologues
+from keramos.plan.prologues import prologues
 from keramos.plan.side_by_side import side_by_side, with_constants
+from keramos.plan.stages import (
+    Cell,
+    ConstantTensor,
+    DrawBuffer,
+    GlPlan,
+    Loop,
+    Stage,
+    Step,
+    Tensor,
+)
+from keramos.plan.textures import allocate, texture_for
 from keramos.primitives import (
     Conv,
     Map,
@@ -66,247 +75,7 @@ from keramos.primitives import (
 )
 from keramos.text import identifier, unique
 
-BYTES_PER_TEXEL: Mapping[Storage, int] = {"float32": 16, "float16": 8, "uint8": 4}
-# A pooled texture may be this much larger than a tenant needs.
-WASTE = 1.25
 UNLIMITED = Limits(texture_size=1 << 30, layers=1 << 30)
-NO_OFFSET = (0, 0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tensor:
-    """A value in a texture.
-
-    *home* numbers the storage: views of one tensor share it, and constants have homes
-    of their own. *batched* is whether the batch is one of the layout's axes. *offset*
-    is added to the indexes ``(n, d, h, w, b)``: a slice is a view, and *is_part* marks
-    it, since it may begin at 0. A step of a sequence is a view too: *moment* is the
-    axis to which the number of the step is added, times *pace*. *storage* is the format
-    of the texels: bytes hold codes.
-    """
-
-    shape: Shape
-    layout: Layout
-    home: int
-    batched: bool = True
-    is_part: bool = False
-    offset: tuple[int, ...] = NO_OFFSET
-    moment: int | None = None
-    pace: int = 1
-    storage: Storage = "float32"
-
-    @property
-    def is_whole(self) -> bool:
-        """Return whether the tensor is all that its layout describes."""
-        return not self.is_part and self.moment is None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ConstantTensor:
-    """A constant, packed under the shape *view* ``(d, h, w, c)``."""
-
-    tensor: Tensor
-    value: Value
-    view: tuple[int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stage:
-    """One node: a program, run once per group of the output's layers.
-
-    *operands* belong to the node's inputs, in order, but for weights in uniform
-    blocks; with a *prologue* the first is its main input, and its others come last. In
-    a loop the output may be one step of a sequence: *origins* are then where each
-    step's texels start, as ``(x, y, layer)``.
-    """
-
-    name: str
-    kernel: Kernel
-    node: Node
-    operands: tuple[Tensor, ...]
-    output: Tensor
-    origins: tuple[tuple[int, int, int], ...] = ()
-    prologue: Prologue | None = None
-
-    @property
-    def outputs(self) -> tuple[Tensor, ...]:
-        """Return what the stage writes."""
-        return (self.output,)
-
-    @property
-    def family(self) -> str:
-        """Return the kernel family: the name of a GLSL body."""
-        return self.kernel.family
-
-    @property
-    def group(self) -> int:
-        """Return how many channel blocks one fragment computes."""
-        return self.kernel.group
-
-    @property
-    def pixels(self) -> int:
-        """Return how many neighbours along w one fragment computes."""
-        return self.kernel.pixels
-
-    @property
-    def cost(self) -> float:
-        """Return the estimated microseconds."""
-        return self.kernel.cost
-
-    @property
-    def uniform(self) -> UniformWeights | None:
-        """Return the weights that lie in uniform blocks."""
-        return self.kernel.uniform
-
-    def operand(self, index: int) -> int:
-        """Return which operand belongs to input *index* of the node."""
-        return index - (self.uniform is not None and index > 1)
-
-    def draws(self) -> tuple[tuple[int, int], ...]:
-        """Return the first layer and the number of layers of each draw."""
-        layers, run = self.output.layout.layers, self.output.layout.group
-        step = min(self.group, run)
-        return tuple(
-            (start + offset, min(step, run - offset) * self.pixels)
-            for start in range(0, layers, run * self.pixels)
-            for offset in range(0, run, step)
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DrawBuffer:
-    """The draw buffer of a cell that takes its result number *result*.
-
-    In each step of the loop it is attached *pace* layers behind where it was in the
-    step before.
-    """
-
-    result: int
-    tensor: Tensor
-    pace: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cell:
-    """Several nodes of a loop's body: a program that writes several tensors at once.
-
-    *operands* belong to what the region reads. All *buffers* have the same layout. A
-    fragment computes one channel block of each; *cost* is in microseconds.
-    """
-
-    name: str
-    region: Region
-    operands: tuple[Tensor, ...]
-    buffers: tuple[DrawBuffer, ...]
-    cost: float
-
-    @property
-    def outputs(self) -> tuple[Tensor, ...]:
-        """Return what the cell writes."""
-        return tuple(buffer.tensor for buffer in self.buffers)
-
-    @property
-    def layout(self) -> Layout:
-        """Return the layout of every result."""
-        return self.buffers[0].tensor.layout
-
-    @property
-    def family(self) -> str:
-        """Return what kind of program it is."""
-        return "cell"
-
-    @property
-    def group(self) -> int:
-        """Return how many channel blocks of each result a fragment computes."""
-        return 1
-
-    @property
-    def pixels(self) -> int:
-        """Return how many neighbours along w one fragment computes."""
-        return 1
-
-    @property
-    def uniform(self) -> UniformWeights | None:
-        """Return no weights: a cell reads them from textures."""
-        return None
-
-    def draws(self) -> tuple[tuple[int, int], ...]:
-        """Return the first layer and the number of layers of each draw."""
-        return tuple((layer, 1) for layer in range(self.layout.layers))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Loop:
-    """What a Scan's body becomes, run once per step, from the end if *reverse*.
-
-    A state has two homes, in turn read and written: *states* pairs the home that even
-    steps read with the one that odd steps read.
-    """
-
-    name: str
-    body: tuple[Stage | Cell, ...]
-    steps: int
-    reverse: bool
-    states: tuple[tuple[int, int], ...]
-
-
-Step = Stage | Cell | Loop
-
-
-@dataclass(frozen=True, slots=True)
-class Texture:
-    """A texture array, large enough for each of its tenants."""
-
-    width: int
-    height: int
-    layers: int
-    storage: Storage = "float32"
-
-    @property
-    def bytes(self) -> int:
-        """Return the size in bytes."""
-        texels = self.width * self.height * self.layers
-        return texels * BYTES_PER_TEXEL[self.storage]
-
-
-@dataclass(frozen=True, slots=True)
-class GlPlan:
-    """Stages in order, and where every tensor lives.
-
-    *places* maps the home of a tensor to one of *textures*; those of constants come
-    last and hold one constant each.
-    """
-
-    batch: int
-    limits: Limits
-    steps: tuple[Step, ...]
-    constants: tuple[ConstantTensor, ...]
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    textures: tuple[Texture, ...]
-    places: dict[int, int]
-
-    @property
-    def stages(self) -> tuple[Stage | Cell, ...]:
-        """Return every stage and cell, those of loops once."""
-        return tuple(_flattened(self.steps))
-
-    @property
-    def texture_bytes(self) -> int:
-        """Return what all textures take."""
-        return sum(texture.bytes for texture in self.textures)
-
-    def texture(self, tensor: Tensor) -> int:
-        """Return the number of the texture that *tensor* lives in."""
-        return self.places[tensor.home]
-
-
-def _flattened(steps: Iterable[Step]) -> Iterator[Stage | Cell]:
-    for step in steps:
-        if isinstance(step, Loop):
-            yield from step.body
-        else:
-            yield step
 
 
 def plan(
@@ -449,7 +218,7 @@ class _Builder:
         outputs = tuple(self.materialised(y) for y in self.graph.outputs)
         inputs = tuple(self.tensors[x] for x in self.graph.inputs)
         constants = tuple(self.constants.values())
-        textures, places = _allocate(
+        textures, places = allocate(
             self.steps,
             self.sequences | {x.home: x.layout for x in self.roots.values()},
             inputs,
@@ -457,7 +226,9 @@ class _Builder:
         )
         for constant in constants:
             places[constant.tensor.home] = len(textures)
-            textures.append(_texture(constant.tensor.layout, constant.tensor.storage))
+            textures.append(
+                texture_for(constant.tensor.layout, constant.tensor.storage)
+            )
         return GlPlan(
             batch=self.batch,
             limits=self.limits,
@@ -1016,80 +787,3 @@ def _readers(graph: Graph, absorbed: Collection[Node]) -> dict[ValueKey, list[No
 
 def _operand_table(shape: Shape, *, limits: Limits) -> Layout:
     return image(shape, batch=1, limits=limits)
-
-
-def _texture(layout: Layout, storage: Storage) -> Texture:
-    return Texture(layout.width, layout.height, layout.layers, storage)
-
-
-def _allocate(
-    steps: Sequence[Step],
-    whole: Mapping[int, Layout],
-    inputs: Sequence[Tensor],
-    outputs: Sequence[Tensor],
-) -> tuple[list[Texture], dict[int, int]]:
-    """Return the pool and which home lives where: greedy by size over lifetimes.
-
-    *whole* are the layouts of homes of which stages write a part.
-    """
-    lives = _lifetimes(steps, inputs, outputs)
-    layouts: dict[int, Layout] = {x.home: x.layout for x in inputs}
-    layouts |= {x.home: x.layout for stage in _flattened(steps) for x in stage.outputs}
-    layouts |= whole
-    storages = {x.home: x.storage for x in inputs}
-    storages |= {x.home: x.storage for s in _flattened(steps) for x in s.outputs}
-    textures: list[Texture] = []
-    tenants: list[list[int]] = []
-    places: dict[int, int] = {}
-    for home in sorted(layouts, key=lambda home: (-layouts[home].texels, home)):
-        need = _texture(layouts[home], storages[home])
-        for number, texture in enumerate(textures):
-            busy = any(_overlap(lives[other], lives[home]) for other in tenants[number])
-            if not busy and _suits(texture, need):
-                break
-        else:
-            number = len(textures)
-            textures.append(need)
-            tenants.append([])
-        tenants[number].append(home)
-        places[home] = number
-    return textures, places
-
-
-def _lifetimes(
-    steps: Sequence[Step], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
-) -> dict[int, tuple[int, int]]:
-    """Return the first and the last step of each home.
-
-    A home is alive from the step that writes it to the last one that reads it, both
-    included, so that no stage reads and writes one texture. A loop is a single step.
-    """
-    first: dict[int, int] = {x.home: -1 for x in inputs}
-    last: dict[int, int] = dict(first)
-    for number, step in enumerate(steps):
-        for stage in _flattened([step]):
-            for x in stage.outputs:
-                first.setdefault(x.home, number)
-                last[x.home] = number
-            last |= {x.home: number for x in stage.operands if x.batched}
-        if isinstance(step, Loop):
-            last |= {home: number for pair in step.states for home in pair}
-    last |= {tensor.home: len(steps) for tensor in outputs}
-    return {home: (start, last[home]) for home, start in first.items()}
-
-
-def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    return a[0] <= b[1] and b[0] <= a[1]
-
-
-def _suits(texture: Texture, need: Texture) -> bool:
-    large = (
-        texture.width >= need.width
-        and texture.height >= need.height
-        and texture.layers >= need.layers
-    )
-    return (
-        texture.storage == need.storage
-        and large
-        and texture.bytes <= WASTE * need.bytes
-    )

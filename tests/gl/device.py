@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from keramos.emit.gl import emit_gl
 from keramos.emit.weights import weights
 from keramos.graph import Graph, Storage
-from keramos.plan.gl import GlPlan
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
+from keramos.plan.stages import GlPlan
 from keramos.runtime_min.vendored.gl import Executor
 from keramos.runtime_min.vendored.tensors import read_tensors
 
@@ -34,7 +34,7 @@ def context() -> moderngl.Context:
     Packages that ran before have had contexts of their own.
     """
     own = _context()
-    own.__enter__()
+    own.__enter__()  # type: ignore[no-untyped-call]  # as moderngl has it
     return own
 
 

@@ -29,11 +29,12 @@ from keramos.emit.report import plan_report
 from keramos.graph import Graph
 from keramos.importer import import_model
 from keramos.passes import optimise
-from keramos.plan.gl import Cell, GlPlan, Loop, plan
+from keramos.plan.gl import plan
 from keramos.plan.layout import Limits
 from keramos.plan.prepare import prepare
 from keramos.plan.profile import limits
 from keramos.plan.side_by_side import side_by_side
+from keramos.plan.stages import Cell, GlPlan, Loop
 from keramos.source import read
 
 # Sums of a few dozen products in another order, and built-in functions, step after

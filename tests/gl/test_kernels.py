@@ -13,10 +13,10 @@ from gl.device import run
 
 from keramos.expr import operand
 from keramos.graph import Graph, Node, Value, apply, literal
-from keramos.plan.gl import Stage
 from keramos.plan.kernels import Kernel, kernels, layouts
 from keramos.plan.prepare import prepare
 from keramos.plan.profile import limits
+from keramos.plan.stages import Stage
 from keramos.primitives import (
     Contract,
     Conv,

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from keramos.expr import call, operand
 from keramos.graph import Graph, Value, apply, literal
-from keramos.plan.gl import Stage, plan
+from keramos.plan.gl import plan
 from keramos.plan.layout import Limits
 from keramos.plan.profile import limits
+from keramos.plan.stages import Stage
 from keramos.primitives import Conv, Map, Reduce, Spec
 
 TOLERANCE = 1e-5
@@ -52,7 +53,9 @@ def networks(draw: st.DrawFn) -> Graph:
 def test_prologues_give_what_the_graph_means(
     allowed: Limits, graph: Graph, batch: int
 ) -> None:
-    x = np.random.default_rng(1).standard_normal((2, *graph.inputs[0].shape))
+    x = np.random.default_rng(1).standard_normal(
+        (2, *map(int, filter(None, graph.inputs[0].shape)))
+    )
     (expected,) = graph.evaluate(x.astype(np.float32))
 
     with TemporaryDirectory() as folder:
