@@ -207,6 +207,12 @@ MADE: Mapping[str, Makers] = {
         _one(lambda: layers.TimeDistributed(layers.Conv2D(3, 2)), (3, *IMAGE)),
         _one(lambda: layers.TimeDistributed(layers.MaxPooling2D(2)), (3, *IMAGE)),
         _one(lambda: layers.TimeDistributed(layers.Flatten()), (3, *IMAGE)),
+        _one(lambda: layers.TimeDistributed(layers.Conv3D(2, 2)), (2, 3, 3, 3, 4)),
+        _one(lambda: layers.TimeDistributed(layers.LSTM(2)), (3, *ROW)),
+        _one(
+            lambda: layers.TimeDistributed(layers.TimeDistributed(layers.Conv2D(2, 2))),
+            (2, 2, 3, 3, 2),
+        ),
     ],
 }
 

@@ -401,8 +401,8 @@ class _Builder:
             found = kernels(node, output.layout, self.limits)
             kernel = min(found, key=lambda kernel: kernel.cost)
         except NoKernelError as error:
-            problem = Problem(f"{self.where}: {self.label(node)}", str(error))
-            self.problems.append(problem)
+            where = f"{self.where}: {self.label(node)}"
+            self.problems.append(Problem(where, str(error), "use --target cpu"))
             return
         prologue = self.prologues.get(node)
         operands = [

@@ -52,6 +52,8 @@ ALIGNMENT = 16
 WITH_PIXELS = frozenset({"contract_rows", "conv_rows", "conv_slide", "depthwise_rows"})
 # Families of matrix products, in which many pixels crowd the caches.
 ROWS = frozenset({"contract_rows", "conv_rows"})
+# Windows go along d, h and w.
+WINDOW_AXES = CANONICAL_RANK - 1
 # A window that slides is unrolled along w.
 WIDEST_WINDOW = 7
 # More draw buffers than this gain nothing once the weights cost no texel fetches.
@@ -154,6 +156,10 @@ def family(node: Node) -> str:
     Raises NoKernelError for what has none.
     """
     primitive = node.primitive
+    windowed = isinstance(primitive, Conv | Window)
+    if windowed and len(primitive.strides) > WINDOW_AXES:
+        axes = len(primitive.strides)
+        raise NoKernelError(f"the gl target has no windows over {axes} axes")
     if isinstance(primitive, Conv):
         return _conv_family(primitive, node.inputs[1])
     return _FAMILIES[type(primitive)]

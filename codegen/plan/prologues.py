@@ -11,7 +11,14 @@ from collections import Counter
 from dataclasses import dataclass
 
 from keramos.graph import Graph, Node, Value, ValueKey
-from keramos.plan.kernels import BLOCKS, NEIGHBOURS, NoKernelError, best, family
+from keramos.plan.kernels import (
+    BLOCKS,
+    NEIGHBOURS,
+    WINDOW_AXES,
+    NoKernelError,
+    best,
+    family,
+)
 from keramos.plan.layout import LANES, DoesNotFitError, Limits
 from keramos.primitives import Conv, Map
 
@@ -55,7 +62,7 @@ def _is_pointwise(node: Node) -> bool:
     if not isinstance(conv, Conv) or node.inputs[1].constant is None:
         return False
     *window, depth, _ = node.inputs[1].shape
-    plain = {*window, *conv.input_dilation} <= {1}
+    plain = {*window, *conv.input_dilation} <= {1} and len(window) <= WINDOW_AXES
     unpadded = all(pad in ("same", (0, 0)) for pad in conv.padding)
     return plain and unpadded and (depth or 0) % LANES == 0 and family(node) == "conv"
 

@@ -31,12 +31,16 @@ def side_by_side(prepared: Prepared, *, draw_buffers: int) -> Prepared:
 
 
 def with_constants(body: Graph, known: Mapping[Value, Value]) -> Graph:
-    """Return *body* with the inputs that are *known* replaced."""
-    inlined = body.rewrite(
-        lambda node, inputs: replace(
-            node, inputs=tuple(known.get(x, x) for x in inputs)
-        ).results()
-    )
+    """Return *body* with the inputs that are *known* replaced, and constants folded."""
+
+    def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        renewed = replace(node, inputs=tuple(known.get(x, x) for x in inputs))
+        plain = not isinstance(node.primitive, Scan) and node.epilogue is None
+        if plain and all(x.constant is not None for x in renewed.inputs):
+            return apply(node.primitive, *renewed.inputs, origins=node.origins)
+        return renewed.results()
+
+    inlined = body.rewrite(visit)
     outputs = tuple(known.get(y, y) for y in inlined.outputs)
     return Graph(inlined.inputs, outputs, inlined.output_names)
 

@@ -13,13 +13,14 @@ from strategies_graphs import graphs, inputs_for
 
 from keramos.emit.gl import emit_gl
 from keramos.emit.programs import program
+from keramos.errors import CompileError
 from keramos.expr import operand
-from keramos.graph import Graph, Value, apply
+from keramos.graph import Graph, Value, apply, literal
 from keramos.plan.gl import plan
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
 from keramos.plan.profile import limits
-from keramos.primitives import Map, Spec
+from keramos.primitives import Conv, Map, Spec, Window
 
 # Sums of a few hundred products in another order, and built-in functions that GLSL
 # allows a few units in the last place: relative to the largest value.
@@ -109,6 +110,27 @@ def test_a_step_of_a_computed_sequence_is_read(step: int, tmp_path: Path) -> Non
     (found,), _ = run(graph, [array], tmp_path, limits=Limits(), batch=1)
 
     assert np.array_equal(found, array[:, step] * 2 + 1)
+
+
+@pytest.mark.parametrize("made", ["convolution", "depthwise", "pooling"])
+def test_windows_over_four_axes_are_refused(made: str) -> None:
+    x = Value(Spec((3, 3, 3, 3, 4)), name="x")
+    ones, edges = (1,) * 4, ((0, 0),) * 4
+    if made == "pooling":
+        (y,) = apply(Window("max", (2,) * 4, ones, edges), x)
+    else:
+        depth, groups = (4, 1) if made == "convolution" else (1, 4)
+        kernel = literal(np.ones((*ones, depth, 4), np.float32))
+        (before,) = apply(Map(operand(0) * 2), x)
+        (y,) = apply(Conv(ones, edges, ones, ones, groups=groups), before, kernel)
+    graph = Graph((x,), (y,), ("y",))
+
+    with pytest.raises(CompileError) as caught:
+        plan(graph, batch=1, limits=Limits(), where="m.keras")
+
+    assert str(caught.value) == (
+        "m.keras: model: the gl target has no windows over 4 axes (use --target cpu)"
+    )
 
 
 def _doubling() -> Graph:
