@@ -525,9 +525,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CompileError as error:
         lines, status = list(map(str, error.problems)), 2
     except typer.TyperException as error:
-        lines, status = [
-            f"{error.format_message().rstrip('.')} (see keramos --help)"
-        ], 2
+        # Newer versions let pydantic look at values, which says so.
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        lines, status = [f"{message} (see keramos --help)"], 2
     except (typer.Abort, KeyboardInterrupt):
         lines, status = ["interrupted"], 130
     else:

@@ -143,8 +143,8 @@ BAD_OPTIONS = {
     "weights of other bits": (
         ["--weights", "int4"],
         (
-            "Invalid value for '--weights': Value error, 'int4' is not one of "
-            "'float32', 'float16', 'uint8' (see keramos --help)"
+            "Invalid value for '--weights': 'int4' is not one of 'float32', 'float16', "
+            "'uint8' (see keramos --help)"
         ),
     ),
     "batch of none": (["--batch", "0"], "--batch: 0 samples are none (use 1 or more)"),
