@@ -156,8 +156,7 @@ def family(node: Node) -> str:
     Raises NoKernelError for what has none.
     """
     primitive = node.primitive
-    windowed = isinstance(primitive, Conv | Window)
-    if windowed and len(primitive.strides) > WINDOW_AXES:
+    if isinstance(primitive, Conv | Window) and len(primitive.strides) > WINDOW_AXES:
         axes = len(primitive.strides)
         raise NoKernelError(f"the gl target has no windows over {axes} axes")
     if isinstance(primitive, Conv):

@@ -129,7 +129,8 @@ def _visit(node: Node, cutter: _Cutter | None) -> tuple[Value, ...] | None:
         case Conv() as conv if cutter is not None:
             return _cut_window(node, conv, cutter)
         case Reduce() as reduce:
-            return _reduce(node, reduce)
+            cut = None if cutter is None else _cut_row(node, reduce, cutter)
+            return cut or _reduce(node, reduce)
         case Softmax(axis) as softmax if _merged(node, (axis,)):
             return _softmax(node, softmax)
         case Softmax() as softmax if cutter is not None:
@@ -256,6 +257,41 @@ def _reduce(node: Node, reduce: Reduce) -> tuple[Value, ...] | None:
     (y,) = apply(kept, x, origins=node.origins)
     primitive = Reduce(reduce.kind, reduce.axes)
     return _epilogue(_reshape(y, _sizes(primitive.infer(x.spec)[0].shape), node), node)
+
+
+def _cut_row(node: Node, reduce: Reduce, cutter: _Cutter) -> tuple[Value, ...] | None:
+    """Return the reduction of a long axis as that of its runs, then of their results.
+
+    None where that takes longer, even if the runs have to be copied.
+    """
+    x, sizes = node.operands[0], _sizes(node.operands[0].shape)
+    if len(reduce.axes) != 1 or len(sizes) >= CANONICAL_RANK:
+        return None
+    (axis,) = reduce.axes
+    unit = LANES if axis == _last(node) else 1
+    terms = sizes[axis] // unit
+    if terms < LONG or sizes[axis] % unit:
+        return None
+    run = next(d for d in range(math.isqrt(terms), 0, -1) if terms % d == 0)
+    runs = [*sizes[:axis], terms // run, run * unit, *sizes[axis + 1 :]]
+    split = _reshape(x, runs, node)
+    origins = node.origins
+    first = Reduce(reduce.kind, (axis + 1,), keepdims=True)
+    (parts,) = apply(first, split, origins=origins)
+    (total,) = apply(
+        Reduce(reduce.kind, (axis,), keepdims=True), parts, origins=origins
+    )
+    whole = Reduce(reduce.kind, reduce.axes, keepdims=True)
+    (single,) = apply(whole, x, origins=origins)
+    steps = [value.node for value in (split, parts, total) if value.node is not None]
+    try:
+        several = sum(map(cutter.target.cost, steps))
+        if single.node is None or several >= cutter.target.cost(single.node):
+            return None
+    except DoesNotFitError:
+        return None
+    shape = _sizes(reduce.infer(x.spec)[0].shape)
+    return _epilogue(_reshape(total, shape, node), node)
 
 
 def _contract(

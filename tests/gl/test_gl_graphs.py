@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,12 +21,13 @@ from keramos.plan.gl import plan
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
 from keramos.plan.profile import limits
-from keramos.primitives import Conv, Map, Spec, Window
+from keramos.primitives import Conv, Map, Reduce, Spec, Window
 
 # Sums of a few hundred products in another order, and built-in functions that GLSL
 # allows a few units in the last place: relative to the largest value.
 TOLERANCE = 3e-6
 
+Kind = Literal["sum", "mean", "max"]
 LIMITS = [
     Limits(texture_size=16, layers=64, draw_buffers=4),
     Limits(texture_size=64, layers=256, draw_buffers=1),
@@ -131,6 +133,32 @@ def test_windows_over_four_axes_are_refused(made: str) -> None:
     assert str(caught.value) == (
         "m.keras: model: the gl target has no windows over 4 axes (use --target cpu)"
     )
+
+
+@pytest.mark.parametrize("size", [64, 4096])
+@pytest.mark.parametrize("kind", ["sum", "mean", "max"])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((3000,), 0), ((1200, 4), 0), ((4, 6000), 1), ((2, 900, 3), 1), ((1021, 2), 0)],
+)
+def test_rows_of_one_long_axis_are_reduced_in_runs(
+    shape: tuple[int, ...], axis: int, kind: Kind, size: int, tmp_path: Path
+) -> None:
+    x = Value(Spec(shape), name="x")
+    (y,) = apply(Reduce(kind, (axis,)), x)
+    graph = Graph((x,), (y,), ("y",))
+    array = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    (expected,) = graph.evaluate(array.astype(np.float64))
+    allowed = Limits(texture_size=size, layers=256, draw_buffers=4)
+
+    (found,), gl = run(graph, [array], tmp_path, limits=allowed, batch=1)
+
+    magnitude = np.abs(array).sum() / (shape[axis] if kind == "mean" else 1)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= np.finfo(np.float32).eps * magnitude
+    # 1021 is a prime, which has no runs.
+    families = [stage.family for stage in gl.stages]
+    assert families.count("reduce") == (1 if 1021 in shape else 2)
 
 
 def _doubling() -> Graph:
