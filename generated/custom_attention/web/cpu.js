@@ -61,8 +61,8 @@ function tile1x3(x, a0, count, step, run, matrix, start, sums) {
   sums[2] = s02;
 }
 
-// Sum 4 rows by 4 columns.
-function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
+// Sum 3 rows by 4 columns.
+function tile3x4(x, a0, a1, a2, count, step, run, matrix, start, sums) {
   let w = start;
   let s00 = 0;
   let s01 = 0;
@@ -76,10 +76,6 @@ function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
   let s21 = 0;
   let s22 = 0;
   let s23 = 0;
-  let s30 = 0;
-  let s31 = 0;
-  let s32 = 0;
-  let s33 = 0;
   for (let u = 0; u < count; u++) {
     const end = u * step + run;
     for (let k = u * step; k < end; k++) {
@@ -103,11 +99,6 @@ function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
       s21 += v2 * w1;
       s22 += v2 * w2;
       s23 += v2 * w3;
-      const v3 = x[a3 + k];
-      s30 += v3 * w0;
-      s31 += v3 * w1;
-      s32 += v3 * w2;
-      s33 += v3 * w3;
     }
   }
   sums[0] = s00;
@@ -122,10 +113,6 @@ function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
   sums[9] = s21;
   sums[10] = s22;
   sums[11] = s23;
-  sums[12] = s30;
-  sums[13] = s31;
-  sums[14] = s32;
-  sums[15] = s33;
 }
 
 // Sum 6 rows by 1 columns.
@@ -176,17 +163,15 @@ function embedding(x, indices, y) {
 
 // AttentionPooling: [6, 8] -> [6, 5]
 function pooling(x, matrix, y, sums, extra) {
-  for (let tile = 0; tile < 6; tile += 4) {
-    const p = Math.min(tile, 2);
+  for (let p = 0; p < 6; p += 3) {
     const a0 = p * 8;
     const a1 = (p + 1) * 8;
     const a2 = (p + 2) * 8;
-    const a3 = (p + 3) * 8;
     let w = 0;
     for (let block = 0; block < 5; block += 4) {
       const o = Math.min(block, 1);
-      tile4x4(x, a0, a1, a2, a3, 1, 0, 8, matrix, w, sums);
-      for (let r = 0; r < 4; r++) {
+      tile3x4(x, a0, a1, a2, 1, 0, 8, matrix, w, sums);
+      for (let r = 0; r < 3; r++) {
         const b = (p + r) * 5 + o;
         y[b] = sums[r * 4];
         y[b + 1] = sums[r * 4 + 1];

@@ -93,8 +93,8 @@ function tile1x5(x, a0, count, step, run, matrix, start, sums) {
   sums[4] = s04;
 }
 
-// Sum 4 rows by 4 columns.
-function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
+// Sum 3 rows by 4 columns.
+function tile3x4(x, a0, a1, a2, count, step, run, matrix, start, sums) {
   let w = start;
   let s00 = 0;
   let s01 = 0;
@@ -108,10 +108,6 @@ function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
   let s21 = 0;
   let s22 = 0;
   let s23 = 0;
-  let s30 = 0;
-  let s31 = 0;
-  let s32 = 0;
-  let s33 = 0;
   for (let u = 0; u < count; u++) {
     const end = u * step + run;
     for (let k = u * step; k < end; k++) {
@@ -135,11 +131,6 @@ function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
       s21 += v2 * w1;
       s22 += v2 * w2;
       s23 += v2 * w3;
-      const v3 = x[a3 + k];
-      s30 += v3 * w0;
-      s31 += v3 * w1;
-      s32 += v3 * w2;
-      s33 += v3 * w3;
     }
   }
   sums[0] = s00;
@@ -154,25 +145,19 @@ function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
   sums[9] = s21;
   sums[10] = s22;
   sums[11] = s23;
-  sums[12] = s30;
-  sums[13] = s31;
-  sums[14] = s32;
-  sums[15] = s33;
 }
 
 // RNN: [6, 3] -> [6, 10]
 function recurrent(x, matrix, y, sums) {
   for (let block = 0, begin = 0; block < 10; block += 4, begin += 12) {
     const o = Math.min(block, 6);
-    for (let tile = 0; tile < 6; tile += 4) {
-      const p = Math.min(tile, 2);
+    for (let p = 0; p < 6; p += 3) {
       const a0 = p * 3;
       const a1 = (p + 1) * 3;
       const a2 = (p + 2) * 3;
-      const a3 = (p + 3) * 3;
       let w = begin;
-      tile4x4(x, a0, a1, a2, a3, 1, 0, 3, matrix, w, sums);
-      for (let r = 0; r < 4; r++) {
+      tile3x4(x, a0, a1, a2, 1, 0, 3, matrix, w, sums);
+      for (let r = 0; r < 3; r++) {
         const b = (p + r) * 10 + o;
         y[b] = sums[r * 4];
         y[b + 1] = sums[r * 4 + 1];

@@ -81,8 +81,8 @@ function tile1x8(x, a0, count, step, run, matrix, start, sums) {
   sums[7] = s07;
 }
 
-// Sum 4 rows by 4 columns.
-function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
+// Sum 3 rows by 4 columns.
+function tile3x4(x, a0, a1, a2, count, step, run, matrix, start, sums) {
   let w = start;
   let s00 = 0;
   let s01 = 0;
@@ -96,10 +96,6 @@ function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
   let s21 = 0;
   let s22 = 0;
   let s23 = 0;
-  let s30 = 0;
-  let s31 = 0;
-  let s32 = 0;
-  let s33 = 0;
   for (let u = 0; u < count; u++) {
     const end = u * step + run;
     for (let k = u * step; k < end; k++) {
@@ -123,11 +119,6 @@ function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
       s21 += v2 * w1;
       s22 += v2 * w2;
       s23 += v2 * w3;
-      const v3 = x[a3 + k];
-      s30 += v3 * w0;
-      s31 += v3 * w1;
-      s32 += v3 * w2;
-      s33 += v3 * w3;
     }
   }
   sums[0] = s00;
@@ -142,41 +133,35 @@ function tile4x4(x, a0, a1, a2, a3, count, step, run, matrix, start, sums) {
   sums[9] = s21;
   sums[10] = s22;
   sums[11] = s23;
-  sums[12] = s30;
-  sums[13] = s31;
-  sums[14] = s32;
-  sums[15] = s33;
 }
 
 // Conv2D: [28, 28, 1] -> [26, 26, 16]
 function conv2d(x, y, extra, kernel, at, rows, sums) {
-  for (let p = 0; p < 676; p += 4) {
+  for (let tile = 0; tile < 676; tile += 3) {
+    const p = Math.min(tile, 673);
     const a0 = at[p];
     const a1 = at[p + 1];
     const a2 = at[p + 2];
-    const a3 = at[p + 3];
     let next = 0;
     for (let u0 = 0; u0 < 3; u0++) {
       const q0_0 = a0 + u0 * 28;
       const q0_1 = a1 + u0 * 28;
       const q0_2 = a2 + u0 * 28;
-      const q0_3 = a3 + u0 * 28;
       for (let k = 0; k < 3; k++) {
         rows[next] = x[q0_0 + k];
         rows[next + 9] = x[q0_1 + k];
         rows[next + 18] = x[q0_2 + k];
-        rows[next + 27] = x[q0_3 + k];
         next++;
       }
     }
     let w = 0;
     for (let o = 0; o < 16; o += 4) {
-      tile4x4(rows, 0, 9, 18, 27, 1, 0, 9, kernel, w, sums);
+      tile3x4(rows, 0, 9, 18, 1, 0, 9, kernel, w, sums);
       const e0_0 = extra[o];
       const e0_1 = extra[o + 1];
       const e0_2 = extra[o + 2];
       const e0_3 = extra[o + 3];
-      for (let r = 0; r < 4; r++) {
+      for (let r = 0; r < 3; r++) {
         const b = (p + r) * 16 + o;
         {
           const t0 = sums[r * 4] + e0_0;
@@ -202,19 +187,18 @@ function conv2d(x, y, extra, kernel, at, rows, sums) {
 
 // Conv2D: [26, 26, 16] -> [24, 24, 16]
 function conv2d_1(x, y, extra, kernel, at, sums) {
-  for (let p = 0; p < 576; p += 4) {
+  for (let p = 0; p < 576; p += 3) {
     const a0 = at[p];
     const a1 = at[p + 1];
     const a2 = at[p + 2];
-    const a3 = at[p + 3];
     let w = 0;
     for (let o = 0; o < 16; o += 4) {
-      tile4x4(x, a0, a1, a2, a3, 3, 416, 48, kernel, w, sums);
+      tile3x4(x, a0, a1, a2, 3, 416, 48, kernel, w, sums);
       const e0_0 = extra[o];
       const e0_1 = extra[o + 1];
       const e0_2 = extra[o + 2];
       const e0_3 = extra[o + 3];
-      for (let r = 0; r < 4; r++) {
+      for (let r = 0; r < 3; r++) {
         const b = (p + r) * 16 + o;
         {
           const t0 = sums[r * 4] + e0_0;
@@ -345,7 +329,7 @@ export function create(tensors) {
   const after_dense = arena.subarray(2304, 2368);
   const after_dense_1 = arena.subarray(0, 10);
   const after_dense_1_2 = arena.subarray(12, 22);
-  const conv2d_rows = arena.subarray(11600, 11636);
+  const conv2d_rows = arena.subarray(11600, 11627);
   const conv2d_bias = tensors["conv2d_bias"];
   const conv2d_kernel = tensors["conv2d_kernel"];
   const conv2d_kernel_2 = pack(conv2d_kernel, offsets([3, 3], [48, 16], 0), offsets([16], [1], 0), 4, 1);
