@@ -224,6 +224,8 @@ def _stage(
         size = packing(stage.layout).size
         return {**entry, "targets": buffers, "size": list(size)}
     entry |= _port(gl, stage.output)
+    if len(stage.strips()) > 1:
+        entry["strips"] = [list(strip) for strip in stage.strips()]
     if stage.origins:
         entry["origins"] = [list(origin) for origin in stage.origins]
     return entry

@@ -99,13 +99,14 @@ def _stages(gl: GlPlan) -> Iterator[StageReport]:
 
 def _stage(stage: Stage | Cell, *, steps: int) -> StageReport:
     first = stage.outputs[0]
+    strips = len(stage.strips()) if isinstance(stage, Stage) else 1
     return StageReport(
         name=stage.name,
         result=first.shape,
         kernel=_kernel(stage),
         fragment=(stage.pixels, stage.group),
         texels=(first.layout.width, first.layout.height, first.layout.layers),
-        draws=len(stage.draws()) * steps,
+        draws=len(stage.draws()) * strips * steps,
         microseconds=stage.cost * steps,
     )
 

@@ -119,7 +119,8 @@ class Kernel:
     """A way to compute a node: a GLSL body, what it writes, and its estimated time.
 
     One fragment computes *group* channel blocks of as many neighbours as the layout and
-    the family allow. *cost* is in microseconds.
+    the family allow. *cost* is in microseconds. A draw that would last too long is
+    split into *strips* of rows.
     """
 
     family: str
@@ -127,6 +128,7 @@ class Kernel:
     group: int
     uniform: UniformWeights | None
     cost: float
+    strips: int = 1
 
     @property
     def pixels(self) -> int:
@@ -325,8 +327,10 @@ def kernels(
         time = fragment_time(done, device, scattered=scattered)
         if group > device.blocks or (pixels > device.pixels and name in ROWS):
             time *= device.crowded
-        cost = draws * (device.draw + max(fragments, device.busy) * time / 1e6)
-        yield Kernel(name, layout, group, uniform, cost)
+        lasting = max(fragments, device.busy) * time / 1e6
+        strips = min(math.ceil(lasting / device.longest), layout.height)
+        cost = draws * (device.draw * strips + lasting)
+        yield Kernel(name, layout, group, uniform, cost, strips)
 
 
 Way = tuple[str, int, UniformWeights | None]

@@ -20,6 +20,8 @@ class Device:
     fragments take as long as so many. Fetches cost *scattered* times as much where
     neighbours share no cache line, and everything *crowded* times as much in fragments
     of more than *blocks* channel blocks, or matrix rows of more than *pixels* pixels.
+    No draw may take longer than *longest* microseconds: pages stutter while it lasts,
+    and drivers stop what seems to hang.
     """
 
     draw: float
@@ -32,6 +34,7 @@ class Device:
     blocks: int
     pixels: int
     crowded: float
+    longest: float = 20_000.0
 
 
 DEVICES: Mapping[Profile, Device] = {

@@ -105,6 +105,14 @@ class Stage:
         """Return which operand belongs to input *index* of the node."""
         return index - (self.uniform is not None and index > 1)
 
+    def strips(self) -> tuple[tuple[int, int], ...]:
+        """Return the first row and the number of rows that each draw is split into."""
+        height = self.output.layout.height
+        rows = -(-height // self.kernel.strips)
+        return tuple(
+            (start, min(rows, height - start)) for start in range(0, height, rows)
+        )
+
     def draws(self) -> tuple[tuple[int, int], ...]:
         """Return the first layer and the number of layers of each draw."""
         layers, run = self.output.layout.layers, self.output.layout.group

@@ -24,7 +24,7 @@ def test_reports_count_what_the_executor_is_given(graph: Graph) -> None:
 
     draws = sum(
         (
-            len(step["draws"])
+            len(step["draws"]) * len(step.get("strips", [0]))
             if "draws" in step
             else step["steps"] * sum(len(stage["draws"]) for stage in step["body"])
         )

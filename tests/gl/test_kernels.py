@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from gl.device import run
 
 from keramos.expr import operand
 from keramos.graph import Graph, Node, Value, apply, literal
+from keramos.plan import kernels as kernels_module
 from keramos.plan.kernels import Kernel, kernels, layouts
 from keramos.plan.prepare import prepare
-from keramos.plan.profile import limits
+from keramos.plan.profile import DEVICES, limits
 from keramos.plan.stages import Stage
 from keramos.primitives import (
     Contract,
@@ -143,4 +146,23 @@ def test_long_sums_of_few_pixels_are_cut_into_groups(tmp_path: Path) -> None:
     nodes = [stage.node for stage in plan.stages if isinstance(stage, Stage)]
     groups = [getattr(node.primitive, "groups", 1) for node in nodes]
     assert max(groups) > 1
+    assert np.abs(y - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_draws_that_would_last_too_long_are_split_into_strips(
+    name: str, tmp_path: Path
+) -> None:
+    graph = GRAPHS[name]
+    shape = (1, SIZE, SIZE, graph.inputs[0].shape[-1] or 1)
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    (expected,) = graph.evaluate(x)
+    hasty = {"gpu": replace(DEVICES["gpu"], longest=1e-3)}
+
+    with patch.object(kernels_module, "DEVICES", hasty):
+        (y,), plan = run(graph, [x], tmp_path, limits=LIMITS, batch=1)
+
+    assert any(
+        len(stage.strips()) > 1 for stage in plan.stages if isinstance(stage, Stage)
+    )
     assert np.abs(y - expected).max() <= TOLERANCE * np.abs(expected).max()
