@@ -133,13 +133,14 @@ class Draw:
 
     *blocks* are buffers, offsets and sizes in bytes for uniform blocks 0, 1, ...
     *uniforms* are locations and values of integers, *origin* is the location of where
-    the first texel lies, which is the viewport's corner, *places* that of the *sizes*.
+    the first texel lies, the *corner*, and *places* that of the *sizes*.
     """
 
     program: int
     textures: tuple[int, ...]
     framebuffer: int
     viewport: tuple[int, int, int, int]
+    corner: tuple[int, int]
     blocks: tuple[tuple[int, int, int], ...]
     uniforms: tuple[tuple[int, int], ...]
     origin: int
@@ -341,7 +342,8 @@ class Executor:
                     [(t, z + first + j) for t, z in targets for j in range(count)],
                     outputs,
                 ),
-                viewport=(x, y, width, height),
+                viewport=(x, y + start, width, rows),
+                corner=(x, y),
                 blocks=blocks[k],
                 uniforms=tuple(
                     (location, value)
@@ -353,6 +355,7 @@ class Executor:
                 sizes=tuple(entry["sizes"]),
             )
             for k, (first, count) in enumerate(entry["draws"])
+            for start, rows in entry.get("strips") or [(0, height)]
         )
 
     def _framebuffer(self, layers: Sequence[tuple[int, int]], outputs: int) -> int:
@@ -432,9 +435,8 @@ class Executor:
             given = (draw.places, len(draw.sizes), numbers)
             yield (program, draw.places), draw.sizes, [(gl.uniform1iv, given)]
         if draw.origin >= 0:
-            corner = draw.viewport[:2]
-            moved = (gl.uniform2i, (draw.origin, *corner))
-            yield (program, draw.origin), corner, [moved]
+            moved = (gl.uniform2i, (draw.origin, *draw.corner))
+            yield (program, draw.origin), draw.corner, [moved]
         yield "viewport", draw.viewport, [(gl.viewport, draw.viewport)]
         target = (FRAMEBUFFER, draw.framebuffer)
         yield "framebuffer", target, [(gl.bind_framebuffer, target)]

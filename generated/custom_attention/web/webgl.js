@@ -493,7 +493,8 @@ export class Executor {
     ]);
     const sizes = Int32Array.from(entry.sizes);
     const weights = "buffer" in entry ? this.#buffers[entry.buffer] : NO_WEIGHTS;
-    return entry.draws.map(([first, count], index) => {
+    const strips = entry.strips ?? [[0, height]];
+    return entry.draws.flatMap(([first, count], index) => {
       const layers = targets.flatMap(([texture, start]) =>
         Array.from({ length: count }, (_, k) => [texture, start + first + k]),
       );
@@ -502,16 +503,18 @@ export class Executor {
         { length: weights.blocks },
         (_, slot) => (index * weights.blocks + slot) * weights.stride,
       );
-      const values = { first, moment, x, y, width, height };
       const objects = { program, sizes, textures, weights, offsets, framebuffer };
-      return this.#needs({ ...objects, ...values });
+      const values = { first, moment, corner: [x, y] };
+      return strips.map(([start, rows]) =>
+        this.#needs({ ...objects, ...values, viewport: [x, y + start, width, rows] }),
+      );
     });
   }
 
   /** Return what a draw needs, as `[what is set, to what, the call that sets it]`. */
   #needs({ program, textures, weights, offsets, framebuffer, sizes, ...values }) {
     const gl = this.#gl;
-    const { first, moment, x, y, width, height } = values;
+    const { first, moment, corner, viewport } = values;
     const { buffer, size } = weights;
     const use = () => gl.useProgram(program.program);
     const units = textures.map((texture, unit) => {
@@ -531,7 +534,7 @@ export class Executor {
       [program.first, [first], () => gl.uniform1i(program.first, first)],
       [program.moment, [moment], () => gl.uniform1i(program.moment, moment)],
       [program.sizes, [...sizes], () => gl.uniform1iv(program.sizes, sizes)],
-      [program.origin, [x, y], () => gl.uniform2i(program.origin, x, y)],
+      [program.origin, corner, () => gl.uniform2i(program.origin, ...corner)],
     ];
     const target = () => gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer);
     return [
@@ -539,7 +542,7 @@ export class Executor {
       ...units,
       ...blocks,
       ...uniforms.filter(([location]) => location !== null),
-      ["viewport", [x, y, width, height], () => gl.viewport(x, y, width, height)],
+      ["viewport", viewport, () => gl.viewport(...viewport)],
       ["framebuffer", [framebuffer], target],
     ];
   }
