@@ -29,9 +29,6 @@ FLAGS = [
 # What packages promise to work under.
 POLICY = "default-src 'self'"
 DEADLINE_MS = 60_000
-# What packages promise to work under.
-POLICY = "default-src 'self'"
-DEADLINE_MS = 60_000
 PAGE = Path(__file__).parent / "page"
 
 
