@@ -105,17 +105,20 @@ def _assign(join: Node, place: Place, found: Joins) -> None:
         first += -(-(part.shape[-1] or 0) // LANES)
         node = part.node
         written = found.parts.setdefault(place.root, [])
-        if node is None or node in found.places or not _computed(node):
+        ragged = (part.shape[-1] or 0) % LANES != 0
+        if (
+            node is None
+            or node in found.places
+            or not _computed(node)
+            or (fills_texels(node) and ragged)
+        ):
             found.copies[join, number] = here
             written.append((part, here))
-        elif fills_texels(node) and (part.shape[-1] or 0) % LANES == 0:
-            found.places[node] = here
+            continue
+        found.places[node] = here
+        if fills_texels(node):
             _assign(node, here, found)
-        elif fills_texels(node):
-            found.copies[join, number] = here
-            written.append((part, here))
         else:
-            found.places[node] = here
             written.append((part, here))
 
 
