@@ -16,7 +16,7 @@ from keramos.emit.glsl import (
     shape_text,
 )
 from keramos.plan.cells import Fetch, Product, Read, Term
-from keramos.plan.layout import LANES, canonical
+from keramos.plan.layout import LANES, Profile, canonical
 from keramos.plan.stages import Cell
 
 # s is the sum over the channels of x, of which i counts the blocks.
@@ -27,8 +27,8 @@ ACCUMULATE = """\
 """
 
 
-def program(cell: Cell) -> Program:
-    """Return the fragment program of *cell*."""
+def program(cell: Cell, profile: Profile) -> Program:
+    """Return the fragment program of *cell* for devices of *profile*."""
     sizes = Sizes()
     moments = any(tensor.moment is not None for tensor in cell.operands)
     lines = [
@@ -40,7 +40,7 @@ def program(cell: Cell) -> Program:
     products = any(isinstance(q, Product) for q in cell.region.quantities)
     parts = [
         "\n".join(lines) + "\n",
-        *(accessor(k, x, sizes) for k, x in enumerate(cell.operands)),
+        *(accessor(k, x, sizes, profile) for k, x in enumerate(cell.operands)),
         locate(cell.layout, sizes, shifted=False),
         _stored(cell, sizes),
         ACCUMULATE if products else "",

@@ -114,7 +114,10 @@ def files(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[str, byte
     ``shaders/plan.json`` has the lowest limits, and names the files of the others.
     *names* are the names in the weights file of the plans' constants.
     """
-    written = [{stage: program(stage) for stage in gl.stages} for gl in plans]
+    written = [
+        {stage: program(stage, gl.limits.profile) for stage in gl.stages}
+        for gl in plans
+    ]
     users: dict[str, list[Stage | Cell]] = {}
     for stages in written:
         for stage, each in stages.items():

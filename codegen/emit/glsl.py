@@ -25,6 +25,7 @@ from keramos.plan.layout import (
     Digit,
     Layout,
     Place,
+    Profile,
     W,
     blocks,
     canonical,
@@ -79,6 +80,7 @@ WITH_PROLOGUES = frozenset({"conv", "conv_rows", "conv_uniform"})
 # Families whose value() is written out for the stage, without a body of their own.
 GENERATED = frozenset({"map", "move"})
 LIBRARY = (
+    "texel",
     "source",
     "quotient",
     "remainder",
@@ -120,15 +122,15 @@ class Sizes:
         return name
 
 
-def program(stage: Stage) -> Program:
-    """Return the fragment program of *stage*."""
+def program(stage: Stage, profile: Profile) -> Program:
+    """Return the fragment program of *stage* for devices of *profile*."""
     sizes = Sizes()
     body = [_value(stage)] if stage.family in GENERATED else []
     if stage.family not in GENERATED:
         body.append(shaders.source(stage.family))
     if stage.family not in OWN_MAIN:
         body.append(shaders.source("lib/each"))
-    accessors = [accessor(k, x, sizes) for k, x in enumerate(stage.operands)]
+    accessors = [accessor(k, x, sizes, profile) for k, x in enumerate(stage.operands)]
     if stage.prologue is not None:
         raw = accessors[0].replace("at0(", "raw0(")
         accessors = [raw, *accessors[1:], _prologue(stage, stage.prologue)]
@@ -554,7 +556,7 @@ def _remainder(text: str, divisor: str, extent: int) -> str:
     return f"remainder({text}, {divisor})" if extent <= EXACT else f"{text} % {divisor}"
 
 
-def accessor(index: int, tensor: Tensor, sizes: Sizes) -> str:
+def accessor(index: int, tensor: Tensor, sizes: Sizes, profile: Profile) -> str:
     """Return ``at<index>``, which fetches a texel of *tensor*."""
     names, label = list(AXIS_NAMES), f"AT{index}"
     for axis, offset in enumerate(tensor.offset):
@@ -568,7 +570,10 @@ def accessor(index: int, tensor: Tensor, sizes: Sizes) -> str:
     x, y, layer = (
         _coordinate(tensor.layout, place, names, label, sizes) for place in PLACES
     )
-    fetch = f"texelFetch(t{index}, ivec3({x}, {y}, {layer}), 0)"
+    place = f"ivec3({x}, {y}, {layer})"
+    fetch = f"texelFetch(t{index}, {place}, 0)"
+    if profile == "software" and not _is_coded(tensor):
+        fetch = f"texel(t{index}, {place})"
     if _is_coded(tensor):
         fetch = f"vec4({fetch}) - {MIDDLE}.0"
     return f"vec4 at{index}({PARAMETERS}) {{\n    return {fetch};\n}}\n"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from keramos.emit import cell, glsl
 from keramos.emit.glsl import Program
+from keramos.plan.layout import Profile
 from keramos.plan.stages import Cell, Stage
 
 
-def program(step: Stage | Cell) -> Program:
-    """Return the fragment program of *step*."""
-    return cell.program(step) if isinstance(step, Cell) else glsl.program(step)
+def program(step: Stage | Cell, profile: Profile) -> Program:
+    """Return the fragment program of *step* for devices of *profile*."""
+    if isinstance(step, Cell):
+        return cell.program(step, profile)
+    return glsl.program(step, profile)
 
 
 def title(step: Stage | Cell) -> str:

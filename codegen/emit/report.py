@@ -83,7 +83,7 @@ def plan_report(gl: GlPlan) -> PlanReport:
     return PlanReport(
         texture_size=gl.limits.texture_size,
         texture_bytes=gl.texture_bytes,
-        programs=len({program(stage).text for stage in gl.stages}),
+        programs=len({program(stage, gl.limits.profile).text for stage in gl.stages}),
         stages=tuple(_stages(gl)),
     )
 

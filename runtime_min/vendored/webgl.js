@@ -414,6 +414,9 @@ export class Executor {
     for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) {
       gl.texParameteri(gl.TEXTURE_2D_ARRAY, filter, gl.NEAREST);
     }
+    for (const wrap of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) {
+      gl.texParameteri(gl.TEXTURE_2D_ARRAY, wrap, gl.CLAMP_TO_EDGE);
+    }
     if (gl.getError() === gl.OUT_OF_MEMORY) {
       const texel = LANES * Texels.BYTES_PER_ELEMENT;
       const megabytes = (width * height * layers * texel) / 2 ** 20;

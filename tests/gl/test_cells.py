@@ -117,7 +117,7 @@ def test_programs_of_cells_compile_with_the_header_of_webgl(graph: Graph) -> Non
     vertex = "#version 300 es\nvoid main() { gl_Position = vec4(0.0); }\n"
 
     for stage in gl.stages:
-        text = "#version 300 es\n" + program(stage).text
+        text = "#version 300 es\n" + program(stage, "gpu").text
         compiled = context().program(vertex_shader=vertex, fragment_shader=text)
         compiled.release()
 
@@ -235,7 +235,7 @@ def test_layers_of_one_shape_share_the_program_of_their_cells(tmp_path: Path) ->
 
     gl = plan(graph, batch=1, limits=Limits(), where="model")
 
-    found = [program(stage) for stage in gl.stages if isinstance(stage, Cell)]
+    found = [program(stage, "gpu") for stage in gl.stages if isinstance(stage, Cell)]
     plain = [cell for cell in found if "o2" not in cell.text]
     assert len(found) == 3
     assert len(plain) == 2

@@ -18,9 +18,9 @@ from keramos.errors import CompileError
 from keramos.expr import operand
 from keramos.graph import Graph, Value, apply, literal
 from keramos.plan.gl import plan
-from keramos.plan.layout import Limits
+from keramos.plan.layout import Limits, Profile
 from keramos.plan.names import constant_names
-from keramos.plan.profile import limits
+from keramos.plan.profile import PROFILES, limits
 from keramos.primitives import Conv, Map, Reduce, Spec, Window
 
 # Sums of a few hundred products in another order, and built-in functions that GLSL
@@ -34,10 +34,16 @@ LIMITS = [
     Limits(texture_size=256, layers=256, draw_buffers=8),
     Limits(texture_size=4096, layers=256, draw_buffers=4),
     limits(16384),
+    limits(64, "software"),
+    limits(4096, "software"),
 ]
 
 
-@pytest.mark.parametrize("allowed", LIMITS, ids=lambda x: str(x.texture_size))
+def _label(allowed: Limits) -> str:
+    return f"{allowed.texture_size}-{allowed.profile}"
+
+
+@pytest.mark.parametrize("allowed", LIMITS, ids=_label)
 @pytest.mark.parametrize("batch", [1, 2])
 @given(graph=graphs(free=False))
 def test_programs_agree_with_the_graph(
@@ -55,7 +61,7 @@ def test_programs_agree_with_the_graph(
         assert np.abs(a - e).max(initial=0) <= TOLERANCE * scale
 
 
-@pytest.mark.parametrize("allowed", LIMITS, ids=lambda x: str(x.texture_size))
+@pytest.mark.parametrize("allowed", LIMITS, ids=_label)
 @given(graph=graphs(free=False))
 def test_no_stage_reads_the_texture_that_it_writes(
     allowed: Limits, graph: Graph
@@ -69,13 +75,16 @@ def test_no_stage_reads_the_texture_that_it_writes(
         assert len(set(written)) == len(written)
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @given(graph=graphs(free=False))
-def test_programs_compile_with_the_header_of_webgl(graph: Graph) -> None:
-    gl = plan(graph, batch=1, limits=Limits(), where="model")
+def test_programs_compile_with_the_header_of_webgl(
+    profile: Profile, graph: Graph
+) -> None:
+    gl = plan(graph, batch=1, limits=limits(4096, profile), where="model")
     vertex = "#version 300 es\nvoid main() { gl_Position = vec4(0.0); }\n"
 
     for stage in gl.stages:
-        text = "#version 300 es\n" + program(stage).text
+        text = "#version 300 es\n" + program(stage, profile).text
         compiled = context().program(vertex_shader=vertex, fragment_shader=text)
         compiled.release()
 

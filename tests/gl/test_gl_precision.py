@@ -152,6 +152,6 @@ def test_programs_compile_with_the_header_of_webgl(
     vertex = "#version 300 es\nvoid main() { gl_Position = vec4(0.0); }\n"
 
     for stage in plan(rounded, batch=1, limits=Limits(), where="model").stages:
-        text = "#version 300 es\n" + program(stage).text
+        text = "#version 300 es\n" + program(stage, "gpu").text
         compiled = context().program(vertex_shader=vertex, fragment_shader=text)
         compiled.release()
