@@ -8,8 +8,12 @@
 // or RGB, only IN_LANES lanes are multiplied: no kernel lies where the others would read.
 
 #define ZERO(p, q, r, o) vec4 r = vec4(0.0);
-#define FETCH(j, near) \
-    vec4 near = at0(n, z, y, clamp(left + j, 0, IN_W - 1), base + i); \
+// A column that lies inside x for every fragment, one beyond which no pixel needs zeros,
+// and one that is padding for some.
+#define INSIDE(j, near) vec4 near = at0(n, z, y, left + j, base + i);
+#define BEYOND(j, near) vec4 near = at0(n, z, y, clamp(left + j, 0, IN_W - 1), base + i);
+#define EDGE(j, near) \
+    BEYOND(j, near) \
     if (left + j < 0 || left + j >= IN_W) near = vec4(0.0);
 #if IN_LANES == 1
 #define MULTIPLY(near, r) r += near.x * k0;
@@ -43,7 +47,7 @@ void main() {
             int row = (t * KERNEL_H + u) * KERNEL_W;
             for (int i = 0; i < IN_BLOCKS; ++i) {
                 int c = 4 * i;
-                EACH_COLUMN(FETCH)
+                EACH_COLUMN(INSIDE, BEYOND, EDGE)
                 EACH_TAP(TAP)
             }
         }

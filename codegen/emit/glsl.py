@@ -243,14 +243,30 @@ def _constants(stage: Stage, sizes: Sizes) -> str:
 
 
 def _convolution(stage: Stage, conv: Conv, numbers: dict[str, int]) -> dict[str, int]:
-    x, kernel = stage.node.inputs[0].shape, stage.node.inputs[1].shape
+    kernel = stage.node.inputs[1].shape
     window = [k or 0 for k in kernel[:-2]]
     depth, filters = kernel[-2] or 0, kernel[-1] or 0
+    numbers |= _triples("KERNEL", window, 1) | _triples("STRIDE", conv.strides, 1)
+    numbers |= _triples("PAD", _low(stage, conv), 0)
+    numbers |= _triples("DILATION", conv.dilation, 1)
+    numbers |= _triples("UP", conv.input_dilation, 1)
+    if stage.family in BY_GROUP:
+        numbers["IN_BLOCKS"] = -(-depth // LANES)
+    if stage.uniform is not None:
+        numbers["CHUNK_BLOCKS"] = stage.uniform.chunk_blocks
+    if stage.family == "grouped":
+        numbers |= {"DEPTH": depth, "FILTERS": filters // conv.groups}
+    return numbers
+
+
+def _low(stage: Stage, conv: Conv) -> list[int]:
+    """Return the padding in front of each axis of the window."""
+    x, kernel = stage.node.inputs[0].shape, stage.node.inputs[1].shape
     extents = [
-        (k - 1) * dilation + 1
-        for k, dilation in zip(window, conv.dilation, strict=True)
+        ((k or 0) - 1) * dilation + 1
+        for k, dilation in zip(kernel[:-2], conv.dilation, strict=True)
     ]
-    low = [
+    return [
         (
             same_padding(((x[a] or 0) - 1) * conv.input_dilation[a] + 1, extents[a], s)[
                 0
@@ -260,16 +276,6 @@ def _convolution(stage: Stage, conv: Conv, numbers: dict[str, int]) -> dict[str,
         )
         for a, (pad, s) in enumerate(zip(conv.padding, conv.strides, strict=True))
     ]
-    numbers |= _triples("KERNEL", window, 1) | _triples("STRIDE", conv.strides, 1)
-    numbers |= _triples("PAD", low, 0) | _triples("DILATION", conv.dilation, 1)
-    numbers |= _triples("UP", conv.input_dilation, 1)
-    if stage.family in BY_GROUP:
-        numbers["IN_BLOCKS"] = -(-depth // LANES)
-    if stage.uniform is not None:
-        numbers["CHUNK_BLOCKS"] = stage.uniform.chunk_blocks
-    if stage.family == "grouped":
-        numbers |= {"DEPTH": depth, "FILTERS": filters // conv.groups}
-    return numbers
 
 
 def _lanes(stage: Stage) -> str:
@@ -459,12 +465,11 @@ def _overlapping(stage: Stage) -> str:
     cells = " ".join(
         f"F({p}, {q}, r{p}{q}, o{p * stage.group + q})" for p in pixels for q in group
     )
-    columns = (stage.pixels - 1) * stride + width
-    near = " ".join(f"F({j}, x{j})" for j in range(columns))
+    near = " ".join(f"{kind}({j}, x{j})" for j, kind in enumerate(_columns(stage)))
     taps = " ".join(f"F({v}, {q}, CELLS_{v}{q})" for v in range(width) for q in group)
     lines = [
         f"#define EACH_CELL(F) {cells}",
-        f"#define EACH_COLUMN(F) {near}",
+        f"#define EACH_COLUMN(INSIDE, BEYOND, EDGE) {near}",
         f"#define EACH_TAP(F) {taps}",
     ]
     lines += [
@@ -474,6 +479,30 @@ def _overlapping(stage: Stage) -> str:
         for q in group
     ]
     return "\n".join(lines) + "\n"
+
+
+def _columns(stage: Stage) -> list[str]:
+    """Return which of the columns that a fragment reads may lie outside x.
+
+    EDGE columns are padding of some pixel, BEYOND those that only pixels past the last
+    one read.
+    """
+    conv = stage.node.primitive
+    if not isinstance(conv, Conv):
+        raise TypeError("only convolutions slide")
+    (_, _, size, _), pad = canonical(stage.node.inputs[0].shape), _low(stage, conv)[-1]
+    stride, width = conv.strides[-1], stage.node.inputs[1].shape[-3] or 1
+    total = canonical(stage.node.specs[0].shape)[2]
+    pixels = stage.pixels
+    computed = math.prod(d.radix for d in stage.output.layout.axis_digits(W))
+    kinds = ["INSIDE"] * ((pixels - 1) * stride + width)
+    for pixel in range(computed):
+        for tap in range(width):
+            if not 0 <= pixel * stride + tap - pad < size:
+                column = pixel % pixels * stride + tap
+                edge = pixel < total or kinds[column] == "EDGE"
+                kinds[column] = "EDGE" if edge else "BEYOND"
+    return kinds
 
 
 def _coordinate(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from keramos.expr import Expr
 from keramos.graph import Graph, Node, Value, ValueKey
-from keramos.plan.kernels import Work, fragment_time
+from keramos.plan.kernels import Work, fragment_time, fragments
 from keramos.plan.layout import (
     CANONICAL_RANK,
     LANES,
@@ -215,9 +215,8 @@ def cost(region: Region, layout: Layout, limits: Limits) -> float:
         stores=sum(result.targets for result in region.results),
     )
     device = DEVICES[limits.profile]
-    fragments = max(layout.width * layout.height, device.busy)
     time = fragment_time(done, device, scattered=False)
-    return layout.layers * (device.draw + fragments * time / 1e6)
+    return layout.layers * (device.draw + fragments(layout, device) * time / 1e6)
 
 
 def is_elementwise(node: Node) -> bool:

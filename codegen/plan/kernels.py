@@ -18,11 +18,13 @@ from keramos.plan.layout import (
     DoesNotFitError,
     Layout,
     Limits,
+    Profile,
     W,
     blocks,
     canonical,
     image,
     part,
+    rasterised,
     rows,
 )
 from keramos.plan.profile import DEVICES, Device
@@ -64,11 +66,19 @@ GROUPS = (1, 2, 4, 8)
 # What most fragments of a convolution compute.
 NEIGHBOURS, BLOCKS = 4, 2
 # The neighbours and blocks of most fragments, the usual first.
-USUAL: Mapping[str, tuple[tuple[int, int], ...]] = {
-    "contract_rows": ((4, 2), (4, 1)),
-    "conv_rows": ((4, 2), (4, 1)),
-    "conv_slide": ((4, 2), (8, 1), (4, 1)),
-    "depthwise_rows": ((4, 1), (2, 1)),
+USUAL: Mapping[Profile, Mapping[str, tuple[tuple[int, int], ...]]] = {
+    "gpu": {
+        "contract_rows": ((4, 2), (4, 1)),
+        "conv_rows": ((4, 2), (4, 1)),
+        "conv_slide": ((4, 2), (8, 1), (4, 1)),
+        "depthwise_rows": ((4, 1), (2, 1)),
+    },
+    "software": {
+        "contract_rows": ((8, 1), (4, 2), (4, 1)),
+        "conv_rows": ((8, 1), (4, 2), (4, 1)),
+        "conv_slide": ((8, 1), (4, 2), (4, 1)),
+        "depthwise_rows": ((8, 1), (4, 1), (2, 1)),
+    },
 }
 # The estimates of kernels that differ by less are as good as equal.
 TOLERANCE = 0.1
@@ -214,12 +224,12 @@ def best(
     least = min(cost for cost, _ in candidates)
     # Of those that are about as good the usual one, so that programs are shared.
     good = [kernel for cost, kernel in candidates if cost <= least * (1 + TOLERANCE)]
-    return min(good, key=_rank)
+    return min(good, key=lambda kernel: _rank(kernel, limits.profile))
 
 
-def _rank(kernel: Kernel) -> int:
+def _rank(kernel: Kernel, profile: Profile) -> int:
     """Return how unusual the shape of a fragment is for its family."""
-    usual = USUAL.get(kernel.family, ((1, 1),))
+    usual = USUAL[profile].get(kernel.family, ((1, 1),))
     shape = (kernel.layout.pixels, kernel.layout.group)
     return usual.index(shape) if shape in usual else len(usual)
 
@@ -246,7 +256,9 @@ def best_join(
     """
     penalty = sum(_penalty(reader, batch, limits) for reader in readers)
     found: list[tuple[float, int, Layout]] = []
-    for number, layout in enumerate(layouts(shape, batch=batch, limits=limits)):
+    drawn = max(piece.node.specs[0].shape[-1] or 1 for piece in pieces)
+    candidates = layouts(shape, batch=batch, limits=limits, drawn=drawn)
+    for number, layout in enumerate(candidates):
         cost = penalty if is_scattered(layout) else 0.0
         for piece in pieces:
             channels = piece.node.specs[0].shape[-1] or 1
@@ -286,8 +298,13 @@ def is_scattered(layout: Layout) -> bool:
     return wide or layout.pixels >= SCATTERED
 
 
-def layouts(shape: Shape, *, batch: int, limits: Limits) -> Iterator[Layout]:
-    """Yield the layouts that a result may have; raise DoesNotFitError for none."""
+def layouts(
+    shape: Shape, *, batch: int, limits: Limits, drawn: int | None = None
+) -> Iterator[Layout]:
+    """Yield the layouts that a result may have; raise DoesNotFitError for none.
+
+    *drawn* is how many of its channels a stage writes, if not all.
+    """
     _, _, w, c = canonical(shape)
     found = False
     for pixels in PIXELS:
@@ -297,7 +314,12 @@ def layouts(shape: Shape, *, batch: int, limits: Limits) -> Iterator[Layout]:
                 continue
             try:
                 yield rows(
-                    shape, batch=batch, limits=limits, pixels=pixels, group=group
+                    shape,
+                    batch=batch,
+                    limits=limits,
+                    pixels=pixels,
+                    group=group,
+                    drawn=drawn,
                 )
             except DoesNotFitError:
                 continue
@@ -322,12 +344,11 @@ def kernels(
     for name, group, uniform in _ways(node, kind, layout, widest, limits):
         pixels = layout.pixels if name in WITH_PIXELS else 1
         done = _work(node, name, pixels, group)
-        fragments = layout.width * layout.height
         draws = layout.layers // (layout.group * pixels) * -(-layout.group // group)
         time = fragment_time(done, device, scattered=scattered)
         if group > device.blocks or (pixels > device.pixels and name in ROWS):
             time *= device.crowded
-        lasting = max(fragments, device.busy) * time / 1e6
+        lasting = fragments(layout, device) * time / 1e6
         strips = min(math.ceil(lasting / device.longest), layout.height)
         cost = draws * (device.draw * strips + lasting)
         yield Kernel(name, layout, group, uniform, cost, strips)
@@ -454,12 +475,20 @@ def _terms(node: Node) -> int:
             return 1
 
 
+def fragments(layout: Layout, device: Device) -> int:
+    """Return how many fragments take as long as a draw of *layout*."""
+    if device.serial:
+        return rasterised(layout.width, layout.height)
+    return max(layout.width * layout.height, device.busy)
+
+
 def fragment_time(work: Work, device: Device, *, scattered: bool) -> float:
-    """Return the picoseconds of a fragment: what it has most of hides the rest."""
+    """Return the picoseconds of a fragment."""
     inputs = work.inputs * (device.scattered if scattered else 1.0)
-    return max(
+    parts = (
         (inputs + work.weights) * device.fetch,
         work.uniforms * device.uniform,
         work.products * device.product,
         work.stores * device.store,
     )
+    return device.fragment + (sum(parts) if device.serial else max(parts))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -30,8 +31,12 @@ Profile = Literal["gpu", "software"]
 
 LANES = 4
 CANONICAL_RANK = 4
-# Software rasterisers compute so many fragments of a row, and of the next, together.
+# Software rasterisers compute so many fragments of so many rows together, and deal out
+# squares of so many fragments to threads.
 FRAGMENTS = 4
+SQUARE = 64
+# How many rows are moved into one, at most.
+MOVED = 16
 N, D, H, W, B = range(5)
 AXIS_NAMES = ("n", "d", "h", "w", "b")
 
@@ -234,12 +239,19 @@ def image(shape: Shape, *, batch: int, limits: Limits) -> Layout:
     return arrange(extents, c, places=places, limits=limits)
 
 
-def rows(
-    shape: Shape, *, batch: int, limits: Limits, pixels: int = 1, group: int = 1
+def rows(  # noqa: PLR0913 - options, each by its name
+    shape: Shape,
+    *,
+    batch: int,
+    limits: Limits,
+    pixels: int = 1,
+    group: int = 1,
+    drawn: int | None = None,
 ) -> Layout:
     """Return x = b_high, y = (n, d, h, w_high), layer = (w_low, b_low).
 
-    One draw writes *pixels* neighbours along w of *group* channel blocks.
+    One draw writes *pixels* neighbours along w of *group* channel blocks. *drawn* is
+    how many channels a stage writes, if not all.
     """
     d, h, w, c = canonical(shape)
     extents = (batch, d, h, w, blocks(c))
@@ -257,28 +269,57 @@ def rows(
         ],
     }
     if limits.profile == "software":
-        _fill_rows(places)
+        _fill_rows(places, -(-blocks(drawn or c) // group))
     return arrange(extents, c, places=places, limits=limits)
 
 
-def _fill_rows(places: dict[Place, list[_Part]]) -> None:
-    """Move pixels into rows that are too short: see FRAGMENTS.
+def _fill_rows(places: dict[Place, list[_Part]], width: int) -> None:
+    """Move pixels into rows that are too short, or where threads would be idle.
 
-    Blocks stay outermost, so that those of a concatenation's pieces lie together. Those
-    of a single pixel are written in two rows.
+    A stage writes *width* texels of each row. Blocks stay outermost, so that those of
+    a concatenation's pieces lie together. Those of a single pixel are written in two
+    rows.
     """
     if not places["y"]:
         _fold_row(places["x"], places["y"])
         return
-    inner, width = places["y"][-1], _size(places["x"])
-    count = min(
-        (n for n in range(1, FRAGMENTS + 1) if inner.radix % n == 0),
-        key=lambda n: -(-width * n // FRAGMENTS) / n,
-    )
+    height = _size(places["y"])
+    moves = [
+        (index, count)
+        for index, part in reversed(list(enumerate(places["y"])))
+        for count in range(1, min(part.radix, MOVED) + 1)
+    ]
+
+    def time(move: tuple[int, int]) -> tuple[int, bool, int]:
+        index, count = move
+        radix = places["y"][index].radix
+        rows = height // radix * -(-radix // count)
+        return rasterised(width * count, rows), radix % count > 0, count
+
+    index, count = min(moves, key=time)
     if count > 1:
-        rest = _Part(inner.axis, inner.divisor * count, inner.radix // count)
-        places["y"][-1:] = [rest] if rest.radix > 1 else []
-        places["x"].append(_Part(inner.axis, inner.divisor, count))
+        part = places["y"][index]
+        rest = -(-part.radix // count)
+        high = _Part(part.axis, part.divisor * count, rest)
+        places["y"][index : index + 1] = [high] if rest > 1 else []
+        places["x"].append(_Part(part.axis, part.divisor, count))
+
+
+@lru_cache(4096)
+def rasterised(width: int, height: int) -> int:
+    """Return how many fragments take as long on a software rasteriser of two threads.
+
+    Squares of FRAGMENTS by FRAGMENTS are computed whole, and those of SQUARE by SQUARE
+    by one thread each.
+    """
+    across, down = (
+        [-(-min(SQUARE, size - start) // FRAGMENTS) for start in range(0, size, SQUARE)]
+        for size in (width, height)
+    )
+    threads = [0, 0]
+    for load in sorted((a * b for a in across for b in down), reverse=True):
+        threads[threads[1] < threads[0]] += load
+    return 2 * max(threads) * FRAGMENTS**2
 
 
 def _fold_row(x: list[_Part], y: list[_Part]) -> None:

@@ -16,10 +16,12 @@ class Device:
 
     *draw* is in microseconds; *fetch*, *uniform*, *product* and *store* are the
     picoseconds that a texel fetch, a vector read from a uniform block, a multiply-add
-    of vectors and a texel stored take where there are many fragments. Fewer than *busy*
-    fragments take as long as so many. Fetches cost *scattered* times as much where
-    neighbours share no cache line, and everything *crowded* times as much in fragments
-    of more than *blocks* channel blocks, or matrix rows of more than *pixels* pixels.
+    of vectors and a texel stored take where there are many fragments, *fragment* those
+    of a fragment besides. On a GPU what there is most of hides the rest, a software
+    rasteriser does one after the other (*serial*). Fewer than *busy* fragments take as
+    long as so many. Fetches cost *scattered* times as much where neighbours share no
+    cache line, and everything *crowded* times as much in fragments of more than
+    *blocks* channel blocks, or matrix rows of more than *pixels* pixels.
     No draw may take longer than *longest* microseconds: pages stutter while it lasts,
     and drivers stop what seems to hang.
     """
@@ -34,6 +36,8 @@ class Device:
     blocks: int
     pixels: int
     crowded: float
+    fragment: float = 0.0
+    serial: bool = False
     longest: float = 20_000.0
 
 
@@ -54,15 +58,17 @@ DEVICES: Mapping[Profile, Device] = {
     # Mesa llvmpipe on two cores: many pixels for each fragment, one wide draw.
     "software": Device(
         draw=30.0,
-        fetch=1000.0,
+        fetch=1300.0,
         uniform=1000.0,
-        product=250.0,
+        product=45.0,
         store=3000.0,
-        busy=512,
+        busy=32,
         scattered=1.0,
         blocks=4,
         pixels=8,
         crowded=1.2,
+        fragment=2000.0,
+        serial=True,
     ),
 }
 
