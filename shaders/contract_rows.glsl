@@ -7,7 +7,7 @@
 // One fragment computes BLOCKS blocks of four columns, each in its own draw buffer.
 
 #define ZERO(p, q, r, o) vec4 r = vec4(0.0);
-#define FETCH(p, near, place) vec4 near = at0(n, 0, h, min(w + p, ROWS - 1), i);
+#define FETCH(p, near, place, y) vec4 near = at0(n, 0, h, min(w + p, ROWS - 1), i);
 #if ACROSS
 #define MULTIPLY(near, r) r += vec4(dot(near, k0), dot(near, k1), dot(near, k2), dot(near, k3));
 #define COLUMN(q, CELLS) { \

@@ -13,7 +13,7 @@ from keramos.emit.programs import program, results, title
 from keramos.graph import Graph, Storage, Value
 from keramos.plan.factor_scales import scale_name
 from keramos.plan.gl import plan
-from keramos.plan.layout import LANES, Limits, canonical, packing
+from keramos.plan.layout import LANES, Limits, packing
 from keramos.plan.stages import Cell, GlPlan, Loop, Stage, Tensor
 from keramos.runtime_min import vendored
 from keramos.text import identifier, unique
@@ -276,11 +276,10 @@ def _loop(
 
 
 def _port(gl: GlPlan, tensor: Tensor) -> dict[str, Any]:
-    view = (gl.batch, *canonical(tensor.shape))
     return {
         "texture": gl.texture(tensor),
         "shape": list(tensor.shape),
-        **_packing(tensor, view),
+        **_packing(tensor, tensor.layout.view),
     }
 
 

@@ -23,6 +23,7 @@ from keramos.plan.layout import (
     PLACES,
     B,
     Digit,
+    H,
     Layout,
     Place,
     Profile,
@@ -399,8 +400,13 @@ def _repetitions(stage: Stage) -> str:
             for p in pixels
             for q in group
         )
-        near = " ".join(f"F({p}, x{p}, s{p})" for p in pixels)
-        lines = [f"#define EACH_CELL(F) {cells}", f"#define EACH_PIXEL(F) {near}"]
+        near = " ".join(f"F({p}, x{p}, s{p}, y{p})" for p in pixels)
+        merged = int(stage.output.layout.row > 0)
+        lines = [
+            f"#define EACH_CELL(F) {cells}",
+            f"#define EACH_PIXEL(F) {near}",
+            f"#define MERGED {merged}",
+        ]
         lines += [
             f"#define CELLS_{q}(F) " + " ".join(f"F(x{p}, r{p}{q})" for p in pixels)
             for q in group
@@ -596,6 +602,9 @@ def accessor(index: int, tensor: Tensor, sizes: Sizes, profile: Profile) -> str:
         pace = sizes(f"{label}_PACE", tensor.pace)
         moment = "moment" if tensor.pace == 1 else f"moment * {pace}"
         names[tensor.moment] = f"({names[tensor.moment]} + {moment})"
+    if tensor.layout.row:
+        row = sizes(f"{label}_ROW", tensor.layout.row)
+        names[W] = f"({names[W]} + {names[H]} * {row})"
     x, y, layer = (
         _coordinate(tensor.layout, place, names, label, sizes) for place in PLACES
     )
@@ -654,14 +663,30 @@ def locate(layout: Layout, sizes: Sizes, *, shifted: bool) -> str:
         for axis, name in enumerate(AXIS_NAMES)
     ]
     arguments = ", ".join(f"out int {name}" for name in AXIS_NAMES)
+    if layout.row:
+        lines += ["    h = row_of(w);", "    w -= h * TO_ROW;"]
     return "\n".join(
         [
+            *_row(layout, sizes),
             f"void locate({arguments}) {{",
             f"    ivec2 p = ivec2(gl_FragCoord.xy){' - origin' if shifted else ''};",
             *lines,
             "}\n",
         ]
     )
+
+
+def _row(layout: Layout, sizes: Sizes) -> list[str]:
+    """Return the function that finds the row of a pixel where rows are merged."""
+    if not layout.row:
+        return []
+    extent = layout.extents[W]
+    row = sizes("TO_ROW", layout.row)
+    last = sizes("TO_LAST_ROW", extent // layout.row - 1)
+    return [
+        "// Past the last pixel there is nothing to be found.",
+        f"int row_of(int w) {{ return min({_quotient('w', row, extent)}, {last}); }}",
+    ]
 
 
 def _first_block(stage: Stage, sizes: Sizes) -> str:

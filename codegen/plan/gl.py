@@ -441,6 +441,8 @@ class _Builder:
             if not source.is_whole:
                 return None
             layout = transposed(source.layout, node.primitive.permutation)
+            if layout is None:
+                return None
             return replace(source, shape=node.specs[0].shape, layout=layout)
         if isinstance(node.primitive, Slice):
             return _sliced(self.source(node.inputs[0]), node, node.primitive)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from keramos.graph import Node, Value
 from keramos.plan.layout import (
@@ -61,8 +62,10 @@ WIDEST_WINDOW = 7
 # More draw buffers than this gain nothing once the weights cost no texel fetches.
 UNIFORM_GROUP = 4
 # What one fragment may compute: neighbours along w, channel blocks.
-PIXELS = (1, 2, 4, 8)
+PIXELS = (1, 2, 4, 7, 8)
 GROUPS = (1, 2, 4, 8)
+# Pictures of 224 pixels become 56, 28, 14 and 7.
+SEVEN = 7
 # What most fragments of a convolution compute.
 NEIGHBOURS, BLOCKS = 4, 2
 # The neighbours and blocks of most fragments, the usual first.
@@ -305,13 +308,16 @@ def layouts(
 
     *drawn* is how many of its channels a stage writes, if not all.
     """
-    _, _, w, c = canonical(shape)
+    _, h, w, c = canonical(shape)
     found = False
-    for pixels in PIXELS:
-        for group in GROUPS:
-            most = pixels * group <= limits.draw_buffers
-            if not most or pixels > w or group > blocks(c):
-                continue
+    for pixels, group in product(PIXELS, GROUPS):
+        most = pixels * group <= limits.draw_buffers
+        if not most or pixels > w or group > blocks(c):
+            continue
+        if pixels == SEVEN and w % SEVEN:
+            continue
+        tails = -(-h * w // pixels) < h * -(-w // pixels)
+        for merged in (False, True) if tails else (False,):
             try:
                 yield rows(
                     shape,
@@ -320,6 +326,7 @@ def layouts(
                     pixels=pixels,
                     group=group,
                     drawn=drawn,
+                    merged=merged,
                 )
             except DoesNotFitError:
                 continue
@@ -363,16 +370,17 @@ def _ways(
     """Yield families, channel blocks per fragment, and weights in uniform blocks."""
     conv = node.primitive
     if not isinstance(conv, Conv):
-        rows = kind == "contract" and layout.pixels > 1 and widest == layout.group
+        together = layout.pixels > 1 and not layout.row and widest == layout.group
+        rows = kind == "contract" and together
         yield "contract_rows" if rows else kind, widest, None
         return
     if layout.pixels > 1:
         whole = widest == layout.group
         if kind == "conv" and whole and _group(conv, layout, widest) == widest:
             yield "conv_rows", widest, None
-            if _slides(conv, node.inputs[1]):
+            if _slides(conv, layout, node.inputs[1]):
                 yield "conv_slide", widest, None
-        elif kind == "depthwise" and whole and _slides(conv, node.inputs[1]):
+        elif kind == "depthwise" and whole and _slides(conv, layout, node.inputs[1]):
             yield "depthwise_rows", widest, None
         else:
             yield kind, _group(conv, layout, widest) if kind == "conv" else widest, None
@@ -396,12 +404,12 @@ def _group(conv: Conv, layout: Layout, most: int) -> int:
     return math.gcd(most, layout.channels // conv.groups // LANES) or 1
 
 
-def _slides(conv: Conv, kernel: Value) -> bool:
-    """Return whether the windows of neighbours overlap."""
+def _slides(conv: Conv, layout: Layout, kernel: Value) -> bool:
+    """Return whether the windows of neighbours in a row overlap."""
     *window, _, _ = kernel.shape
     width = (window or [1])[-1] or 0
     plain = {*conv.dilation, *conv.input_dilation} == {1}
-    return plain and 1 < width <= WIDEST_WINDOW
+    return plain and not layout.row and 1 < width <= WIDEST_WINDOW
 
 
 def _uniform(kernel: Value, group: int, limits: Limits) -> UniformWeights | None:

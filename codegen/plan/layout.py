@@ -79,16 +79,24 @@ class Layout:
     """The digit map of one tensor, and the texture array that it needs.
 
     *extents* are ``(n, d, h, w, blocks)``. Within a place the digits stand from the
-    outermost to the innermost.
+    outermost to the innermost. Where *row* isn't 0, rows of so many pixels follow each
+    other along w without a gap: the digits are those of ``w + row * h``, with h 0.
     """
 
     extents: Extents
     channels: int
     digits: tuple[Digit, ...]
+    row: int = 0
 
     def size(self, place: Place) -> int:
         """Return the number of positions used in *place*."""
         return math.prod(digit.radix for digit in self.digits if digit.place == place)
+
+    @property
+    def view(self) -> tuple[int, int, int, int, int]:
+        """Return the shape ``(n, d, h, w, c)`` of the array that lies there."""
+        n, d, h, w, _ = self.extents
+        return (n, d, h, w, self.channels)
 
     @property
     def width(self) -> int:
@@ -247,13 +255,18 @@ def rows(  # noqa: PLR0913 - options, each by its name
     pixels: int = 1,
     group: int = 1,
     drawn: int | None = None,
+    merged: bool = False,
 ) -> Layout:
     """Return x = b_high, y = (n, d, h, w_high), layer = (w_low, b_low).
 
     One draw writes *pixels* neighbours along w of *group* channel blocks. *drawn* is
-    how many channels a stage writes, if not all.
+    how many channels a stage writes, if not all. Of *merged* rows the last pixels of
+    one and the first of the next are neighbours.
     """
     d, h, w, c = canonical(shape)
+    row = w if merged else 0
+    if merged:
+        h, w = 1, h * w
     extents = (batch, d, h, w, blocks(c))
     high = -(-blocks(c) // group)
     wide = -(-w // pixels)
@@ -270,7 +283,8 @@ def rows(  # noqa: PLR0913 - options, each by its name
     }
     if limits.profile == "software":
         _fill_rows(places, -(-blocks(drawn or c) // group))
-    return arrange(extents, c, places=places, limits=limits)
+    layout = arrange(extents, c, places=places, limits=limits)
+    return replace(layout, row=row)
 
 
 def _fill_rows(places: dict[Place, list[_Part]], width: int) -> None:
@@ -450,13 +464,13 @@ def part(
     n, d, h, w, _ = layout.extents
     extents = (n, d, h, w, count)
     if not mine:
-        return Layout(extents, channels, layout.digits), (0, 0, 0)
+        return replace(layout, extents=extents, channels=channels), (0, 0, 0)
     top = mine[0]
     if first % top.divisor:
         return None
     cut = replace(top, radix=-(-count // top.divisor))
     digits = tuple(cut if digit is top else digit for digit in layout.digits)
-    whole = Layout(extents, channels, digits)
+    whole = Layout(extents, channels, digits, layout.row)
     for place in PLACES:
         weight = whole.size(place)
         for digit in (d for d in digits if d.place == place):
@@ -472,6 +486,9 @@ def reinterpret(layout: Layout, shape: Shape) -> Layout | None:
     None where a row-major reshape doesn't map digits to digits.
     """
     d, h, w, c = canonical(shape)
+    row = layout.row if layout.row == w and layout.extents[W] == h * w else 0
+    if row:
+        h, w = 1, h * w
     new = (layout.extents[N], d, h, w, blocks(c))
     if c != layout.channels and (c % LANES or layout.channels % LANES):
         return None
@@ -484,14 +501,17 @@ def reinterpret(layout: Layout, shape: Shape) -> Layout | None:
         if split is None:
             return None
         digits.extend(split)
-    return Layout(new, c, tuple(digits))
+    return Layout(new, c, tuple(digits), row)
 
 
-def transposed(layout: Layout, permutation: tuple[int, ...]) -> Layout:
+def transposed(layout: Layout, permutation: tuple[int, ...]) -> Layout | None:
     """Return the layout of the same texels with their axes in another order.
 
-    *permutation* is that of a tensor of at most four axes, the channels last.
+    *permutation* is that of a tensor of at most four axes, the channels last. None
+    where two of the axes are one.
     """
+    if layout.row:
+        return None
     first = B + 1 - len(permutation)
     source = [*range(first), *(first + axis for axis in permutation)]
     n, d, h, w, b = (layout.extents[axis] for axis in source)

@@ -60,7 +60,8 @@ def compile_candidates(folder: Path, profile: Any) -> None:
                     batch=1,
                     where=case.name,
                 )
-            shape = f"{kernel.layout.pixels}x{kernel.layout.group}"
+            merged = "m" if kernel.layout.row else ""
+            shape = f"{kernel.layout.pixels}x{kernel.layout.group}{merged}"
             out = folder / case.name / f"{kernel.family}-{shape}-{kernel.group}"
             for file, data in gl.files.items():
                 (out / file).parent.mkdir(parents=True, exist_ok=True)

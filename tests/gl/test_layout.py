@@ -15,7 +15,6 @@ from keramos.plan.layout import (
     DoesNotFitError,
     Layout,
     Limits,
-    canonical,
     image,
     is_bijective,
     packing,
@@ -51,7 +50,12 @@ def layouts(draw: st.DrawFn) -> tuple[Layout, tuple[int, ...], Limits]:
             case "rows":
                 pixels, group = draw(st.sampled_from([(1, 1), (1, 4), (4, 2), (2, 1)]))
                 layout = rows(
-                    shape, batch=batch, limits=limits, pixels=pixels, group=group
+                    shape,
+                    batch=batch,
+                    limits=limits,
+                    pixels=pixels,
+                    group=group,
+                    merged=draw(st.booleans()),
                 )
             case _:
                 layout = table(shape, limits=limits)
@@ -83,8 +87,8 @@ def test_layouts_keep_within_the_limits(
 def test_packing_puts_each_value_where_the_map_says(
     case: tuple[Layout, tuple[int, ...], Limits],
 ) -> None:
-    layout, shape, _ = case
-    view = (layout.extents[0], *canonical(shape))
+    layout, _, _ = case
+    view = layout.view
     array = np.arange(1, np.prod(view) + 1).reshape(view)
     recipe = packing(layout)
 
@@ -128,6 +132,8 @@ def test_a_transposed_layout_reads_the_elements_in_the_new_order(
     permutation = (*order, len(shape) - 1)
 
     view = transposed(layout, permutation)
+    assume(view is not None)
+    assert view is not None
 
     batch = layout.extents[0]
     places = np.reshape(_values(layout, shape), (batch, *shape))
