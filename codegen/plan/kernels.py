@@ -62,10 +62,8 @@ WIDEST_WINDOW = 7
 # More draw buffers than this gain nothing once the weights cost no texel fetches.
 UNIFORM_GROUP = 4
 # What one fragment may compute: neighbours along w, channel blocks.
-PIXELS = (1, 2, 4, 7, 8)
+PIXELS = (1, 2, 4, 8)
 GROUPS = (1, 2, 4, 8)
-# Pictures of 224 pixels become 56, 28, 14 and 7.
-SEVEN = 7
 # What most fragments of a convolution compute.
 NEIGHBOURS, BLOCKS = 4, 2
 # The neighbours and blocks of most fragments, the usual first.
@@ -83,8 +81,8 @@ USUAL: Mapping[Profile, Mapping[str, tuple[tuple[int, int], ...]]] = {
         "depthwise_rows": ((8, 1), (4, 1), (2, 1)),
     },
 }
-# The estimates of kernels that differ by less are as good as equal.
-TOLERANCE = 0.1
+# Kernels whose estimates are within this factor of the least are as good.
+LENIENCE = 1.1
 # From so many on, neighbours in the layers of a texture are as good as scattered.
 SCATTERED = 8
 
@@ -220,14 +218,14 @@ def best(
     shape = node.specs[0].shape
     penalty = sum(_penalty(reader, batch, limits) for reader in readers)
     candidates = [
-        (kernel.cost + (penalty if is_scattered(layout) else 0.0), kernel)
+        (kernel.cost + _more(layout, penalty, limits), kernel)
         for layout in layouts(shape, batch=batch, limits=limits)
         for kernel in kernels(node, layout, limits)
     ]
     least = min(cost for cost, _ in candidates)
     # Of those that are about as good the usual one, so that programs are shared.
-    good = [kernel for cost, kernel in candidates if cost <= least * (1 + TOLERANCE)]
-    return min(good, key=lambda kernel: _rank(kernel, limits.profile))
+    good = [(cost, kernel) for cost, kernel in candidates if cost <= least * LENIENCE]
+    return min(good, key=lambda found: (_rank(found[1], limits.profile), found[0]))[1]
 
 
 def _rank(kernel: Kernel, profile: Profile) -> int:
@@ -262,18 +260,31 @@ def best_join(
     drawn = max(piece.node.specs[0].shape[-1] or 1 for piece in pieces)
     candidates = layouts(shape, batch=batch, limits=limits, drawn=drawn)
     for number, layout in enumerate(candidates):
-        cost = penalty if is_scattered(layout) else 0.0
+        cost = _more(layout, penalty, limits)
         for piece in pieces:
             channels = piece.node.specs[0].shape[-1] or 1
             cut = part(layout, first=piece.first, channels=channels)
             if cut is None:
                 break
-            cost += min(k.cost for k in kernels(piece.node, cut[0], limits))
+            costs = [k.cost for k in kernels(piece.node, cut[0], limits)]
+            if not costs:
+                break
+            cost += min(costs)
         else:
             found.append((cost, number, layout))
     if not found:
         raise DoesNotFitError
     return min(found, key=lambda candidate: candidate[:2])[2]
+
+
+def _more(layout: Layout, penalty: float, limits: Limits) -> float:
+    """Return the microseconds that *layout* costs besides.
+
+    That is *penalty* for the readers of scattered texels. Those of merged rows have
+    programs of their own: they should pay.
+    """
+    merged = DEVICES[limits.profile].draw if layout.row else 0.0
+    return merged + (penalty if is_scattered(layout) else 0.0)
 
 
 def _penalty(reader: Node, batch: int, limits: Limits) -> float:
@@ -313,8 +324,6 @@ def layouts(
     for pixels, group in product(PIXELS, GROUPS):
         most = pixels * group <= limits.draw_buffers
         if not most or pixels > w or group > blocks(c):
-            continue
-        if pixels == SEVEN and w % SEVEN:
             continue
         tails = -(-h * w // pixels) < h * -(-w // pixels)
         for merged in (False, True) if tails else (False,):
@@ -373,6 +382,9 @@ def _ways(
         together = layout.pixels > 1 and not layout.row and widest == layout.group
         rows = kind == "contract" and together
         yield "contract_rows" if rows else kind, widest, None
+        return
+    if layout.row and conv.groups > 1:
+        # The sums of a cut one are views of its result, which rows don't allow.
         return
     if layout.pixels > 1:
         whole = widest == layout.group
