@@ -283,7 +283,7 @@ def _more(layout: Layout, penalty: float, limits: Limits) -> float:
     That is *penalty* for the readers of scattered texels. Those of merged rows have
     programs of their own: they should pay.
     """
-    merged = DEVICES[limits.profile].draw if layout.row else 0.0
+    merged = DEVICES[limits.profile].draw / 2 if layout.row else 0.0
     return merged + (penalty if is_scattered(layout) else 0.0)
 
 
@@ -382,10 +382,16 @@ def _ways(
         together = layout.pixels > 1 and not layout.row and widest == layout.group
         rows = kind == "contract" and together
         yield "contract_rows" if rows else kind, widest, None
-        return
-    if layout.row and conv.groups > 1:
-        # The sums of a cut one are views of its result, which rows don't allow.
-        return
+    # The sums of a cut one are views of its result, which merged rows don't allow.
+    elif not layout.row or conv.groups == 1:
+        yield from _conv_ways(node, conv, layout, widest, limits)
+
+
+def _conv_ways(
+    node: Node, conv: Conv, layout: Layout, widest: int, limits: Limits
+) -> Iterator[Way]:
+    """Yield what :func:`_ways` does, of a convolution."""
+    kind = family(node)
     if layout.pixels > 1:
         whole = widest == layout.group
         if kind == "conv" and whole and _group(conv, layout, widest) == widest:
