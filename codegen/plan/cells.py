@@ -120,14 +120,18 @@ Item = Node | Region
 
 
 def schedule(
-    body: Graph, *, wanted: Collection[int], direct: Collection[int], draw_buffers: int
+    body: Graph,
+    *,
+    wanted: Collection[int],
+    direct: Collection[int],
+    draw_buffers: int,
+    apart: frozenset[Node] = frozenset(),
 ) -> tuple[Item, ...]:
     """Return what gives the outputs *wanted* of a prepared body, in order.
 
-    Nodes have stages of their own, or are views that one of those needs. A region may
-    write the outputs *direct* where they belong.
+    Nodes have stages of their own, those *apart* always, or are views that one of those
+    needs. A region may write the outputs *direct* where they belong.
     """
-    apart: frozenset[Node] = frozenset()
     while True:
         found = _Partition(body, sorted(wanted), frozenset(direct), draw_buffers, apart)
         items = tuple(_simplified(item) for item in found.items())

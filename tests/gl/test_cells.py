@@ -202,6 +202,21 @@ def test_recurrent_layers_take_few_draws(
         assert np.abs(a - e).max() <= TOLERANCE
 
 
+@pytest.mark.parametrize(("units", "draws"), [(64, [1]), (512, [2])])
+def test_long_products_have_draws_of_their_own(
+    units: int, draws: list[int], tmp_path: Path
+) -> None:
+    model, graph = imported(
+        lambda: layers.LSTM(units), tmp_path / "model.keras", masked=False
+    )
+    x = np.random.default_rng(1).standard_normal((1, STEPS, 8)).astype(np.float32)
+
+    (actual,), gl = run(graph, [x], tmp_path, limits=limits(16384), batch=1)
+
+    assert draws_per_step(gl) == draws
+    assert np.abs(actual - outputs_of(model, x)[0]).max() <= TOLERANCE
+
+
 @pytest.mark.parametrize(
     ("draw_buffers", "draws"), [(1, [3]), (2, [2]), (3, [1]), (8, [1])]
 )
