@@ -31,10 +31,13 @@ Profile = Literal["gpu", "software"]
 
 LANES = 4
 CANONICAL_RANK = 4
-# Software rasterisers compute so many fragments of so many rows together, and deal out
-# squares of so many fragments to threads.
+# Software rasterisers compute so many fragments of a row together, and deal out squares
+# of so many fragments to threads. Narrow textures take longer, by NARROW divided by the
+# width, and so do low ones.
 FRAGMENTS = 4
 SQUARE = 64
+NARROW = 2.5
+LOW = 0.8
 # How many rows are moved into one, at most.
 MOVED = 16
 N, D, H, W, B = range(5)
@@ -203,11 +206,21 @@ def _fold(places: dict[Place, list[_Part]], limits: Limits) -> None:
             outer = places[place].pop(0)
             allowed = limits.room(place) // _size(places[place])
             if allowed > 1:
-                pieces = -(-outer.radix // allowed)
+                pieces = _pieces(outer.radix, allowed)
                 low = -(-outer.radix // pieces)
                 places[place].insert(0, _Part(outer.axis, outer.divisor, low))
                 outer = _Part(outer.axis, outer.divisor * low, pieces)
             _house(outer, places, _REFUGE[place], limits)
+
+
+def _pieces(radix: int, allowed: int) -> int:
+    """Return into how many pieces of at most *allowed* a digit is split.
+
+    A power of two where it divides the digit: sums are cut at such places.
+    """
+    fewest = -(-radix // allowed)
+    even = 1 << (fewest - 1).bit_length()
+    return fewest if radix % even else even
 
 
 def _house(
@@ -323,17 +336,17 @@ def _fill_rows(places: dict[Place, list[_Part]], width: int) -> None:
 def rasterised(width: int, height: int) -> int:
     """Return how many fragments take as long on a software rasteriser of two threads.
 
-    Squares of FRAGMENTS by FRAGMENTS are computed whole, and those of SQUARE by SQUARE
-    by one thread each.
+    FRAGMENTS of a row are computed together, and squares of SQUARE by SQUARE by one
+    thread each.
     """
     across, down = (
-        [-(-min(SQUARE, size - start) // FRAGMENTS) for start in range(0, size, SQUARE)]
-        for size in (width, height)
+        [min(SQUARE, size - start) for start in range(0, size, SQUARE)]
+        for size in (-(-width // FRAGMENTS) * FRAGMENTS, height)
     )
     threads = [0, 0]
     for load in sorted((a * b for a in across for b in down), reverse=True):
         threads[threads[1] < threads[0]] += load
-    return 2 * max(threads) * FRAGMENTS**2
+    return round(2 * max(threads) * (1 + NARROW / width) * (1 + LOW / height))
 
 
 def _fold_row(x: list[_Part], y: list[_Part]) -> None:

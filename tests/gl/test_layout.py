@@ -175,16 +175,28 @@ def test_a_flattened_image_with_open_lanes_needs_a_copy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("depth", "size"), [(8, (4, 256)), (12, (12, 128)), (16, (4, 512))]
+    ("shape", "size"),
+    [
+        ((64, 64, 8), (8, 128)),
+        ((64, 64, 32), (128, 32)),
+        ((16, 16, 128), (128, 8)),
+        ((13, 13, 128), (128, 8)),
+    ],
 )
-def test_rows_for_software_rasterisers_have_whole_fours(
-    depth: int, size: tuple[int, int]
+def test_rows_for_software_rasterisers_keep_two_threads_busy(
+    shape: tuple[int, ...], size: tuple[int, int]
 ) -> None:
     software = Limits(profile="software", draw_buffers=8)
 
-    layout = rows((64, 64, depth), batch=1, limits=software, pixels=8)
+    layout = rows(shape, batch=1, limits=software, pixels=8)
 
     assert (layout.width, layout.height) == size
+
+
+def test_a_long_digit_is_folded_where_sums_are_cut() -> None:
+    layout = table((1, 1, 9216, 128), limits=Limits())
+
+    assert (layout.height, layout.layers) == (2304, 4)
 
 
 def test_one_pixel_for_software_rasterisers_has_two_rows() -> None:
