@@ -23,8 +23,8 @@ export class Files {
     return Object.hasOwn(this.#digests, path);
   }
 
-  /** Return the bytes of *path*; throw LoadError. */
-  async read(path) {
+  /** Return the bytes of *path*, fetched with *priority*; throw LoadError. */
+  async read(path, { priority } = {}) {
     const { bytes } = this.#digests[path];
     this.#total += bytes;
     const url = new URL(path, this.#base);
@@ -34,7 +34,10 @@ export class Files {
     }
     const { cache: name } = this.#options;
     const cache = name === undefined ? undefined : await globalThis.caches?.open(name);
-    return (await this.#cached(cache, path, url)) ?? this.#fetched(cache, path, url);
+    return (
+      (await this.#cached(cache, path, url)) ??
+      this.#fetched(cache, path, url, priority)
+    );
   }
 
   async text(path) {
@@ -54,18 +57,18 @@ export class Files {
     return data;
   }
 
-  async #fetched(cache, path, url) {
-    const response = await this.#response(url);
+  async #fetched(cache, path, url, priority) {
+    const response = await this.#response(url, priority);
     const data = this.#checked(path, await this.#body(response, path));
     await cache?.put(url, new Response(await data));
     return data;
   }
 
-  async #response(url) {
+  async #response(url, priority) {
     const { fetch = globalThis.fetch, headers, signal } = this.#options;
     let response;
     try {
-      response = await fetch(url, { headers, signal });
+      response = await fetch(url, { headers, signal, priority });
     } catch (error) {
       signal?.throwIfAborted();
       throw new LoadError(`${url} can't be fetched: ${error.message}`);

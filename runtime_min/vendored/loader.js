@@ -68,10 +68,9 @@ class Model {
   #files;
   #tensors;
   #executor;
-  #mapper;
   #mapping;
   #context;
-  #owned;
+  #life = new AbortController();
   #auto = false;
   #loading = 0;
   #states;
@@ -128,30 +127,50 @@ class Model {
       throw new TypeError(`device must be ${DEVICES.join(", ")}, not ${device}`);
     }
     const start = performance.now();
+    const { signal } = this.#options;
+    const stop = () => this.#life.abort(signal.reason);
+    signal?.addEventListener("abort", stop);
     this.dispose();
     this.#auto = device === "auto" && this.#description.cpu !== undefined;
-    await (device === "cpu" ? this.#useCpu() : this.#useWebgl());
+    try {
+      await (device === "cpu" ? this.#useCpu() : this.#useWebgl());
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
     this.#loading = performance.now() - start;
   }
 
+  /** Return what ends, and frees what was made, with the stay on the next device. */
+  #begin() {
+    this.#life = new AbortController();
+    return this.#life;
+  }
+
   async #useWebgl() {
-    const { gl, canvas, maxTextureSize, onProgress, signal } = this.#options;
+    const { gl, canvas, maxTextureSize, onProgress } = this.#options;
+    const life = this.#begin();
+    const { signal } = life;
     try {
       if (!this.#files.has(`${SHADERS}plan.json`)) {
         throw new DeviceError("the package was compiled without the target gl");
       }
       const context = gl ?? openContext(canvas);
-      this.#owned = gl === undefined && canvas === undefined ? context : undefined;
-      this.#context = context;
-      const [tensors, programs] = await Promise.all([
-        this.#weights(),
-        this.#programs(context, SHADERS, maxTextureSize),
-      ]);
+      if (gl === undefined && canvas === undefined) {
+        const close = () => context.getExtension("WEBGL_lose_context")?.loseContext();
+        signal.addEventListener("abort", close);
+      }
+      const tensors = this.#weights(); // on their way while programs are compiled
+      const programs = await this.#programs(context, SHADERS, maxTextureSize);
       const options = { ...programs, tensors, onProgress, signal };
-      this.#executor = await Executor.create(context, options);
+      const executor = await Executor.create(context, options);
+      signal.throwIfAborted();
+      this.#executor = executor;
+      this.#context = context;
       this.device = "webgl2";
+      this.fallback = undefined;
     } catch (error) {
-      this.dispose();
+      signal.throwIfAborted();
+      life.abort(error);
       if (!this.#auto || !(error instanceof DeviceError)) {
         throw error;
       }
@@ -161,6 +180,7 @@ class Model {
   }
 
   async #useCpu() {
+    const { signal } = this.#begin();
     if (this.#description.cpu === undefined) {
       throw new DeviceError("the package was compiled without a path in JavaScript");
     }
@@ -168,13 +188,22 @@ class Model {
       this.#weights(),
       this.#description.cpu(),
     ]);
+    signal.throwIfAborted();
     this.#executor = new CpuExecutor(create(Object.fromEntries(decoded(tensors))));
     this.device = "cpu";
     this.fallback = undefined;
   }
 
-  async #weights() {
-    this.#tensors ??= readTensors((await this.#files.read(WEIGHTS)).buffer);
+  /** Return the weights, which are read once; where that fails, by the next call. */
+  #weights() {
+    if (this.#tensors === undefined) {
+      // Shaders are waited for first, also where one connection carries all files.
+      const reading = this.#files.read(WEIGHTS, { priority: "low" });
+      this.#tensors = reading.then(({ buffer }) => readTensors(buffer));
+      this.#tensors.catch(() => {
+        this.#tensors = undefined;
+      });
+    }
     return this.#tensors;
   }
 
@@ -296,22 +325,19 @@ class Model {
   }
 
   async #createMapper() {
-    const owner = this.#ready;
-    const tensors = await this.#weights();
+    const { signal } = this.#life;
+    const tensors = this.#weights();
     let mapper;
     if (this.device === "cpu") {
       const { create } = await this.#description.cam();
-      mapper = new CpuExecutor(create(Object.fromEntries(decoded(tensors))));
+      mapper = new CpuExecutor(create(Object.fromEntries(decoded(await tensors))));
     } else {
       const { maxTextureSize } = this.#options;
-      const programs = await this.#programs(this.#context, MAPS, maxTextureSize);
-      mapper = await Executor.create(this.#context, { ...programs, tensors });
+      const context = this.#context;
+      const programs = await this.#programs(context, MAPS, maxTextureSize);
+      mapper = await Executor.create(context, { ...programs, tensors, signal });
     }
-    if (this.#executor !== owner) {
-      mapper.dispose();
-      throw new DeviceError("the model was disposed of");
-    }
-    this.#mapper = mapper;
+    signal.throwIfAborted();
     return mapper;
   }
 
@@ -379,16 +405,12 @@ class Model {
     });
   }
 
-  /** Free what the model holds on its device. */
+  /** Free what the model holds on its device; loading, if it goes on, fails. */
   dispose() {
-    this.#executor?.dispose();
-    this.#mapper?.dispose();
+    this.#life.abort(new DeviceError("the model was disposed of"));
     this.#executor = undefined;
-    this.#mapper = undefined;
     this.#mapping = undefined;
     this.#context = undefined;
-    this.#owned?.getExtension("WEBGL_lose_context")?.loseContext();
-    this.#owned = undefined;
     this.device = undefined;
   }
 }

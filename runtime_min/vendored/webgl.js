@@ -237,19 +237,28 @@ export class Executor {
   #framebuffers;
   #losses = 0;
   #builtAfter = -1;
+  #disposed = false;
   #last = Promise.resolve();
   #restorations = [];
 
   /**
    * Create every texture, program and framebuffer of *plan*, one that fits *gl*.
    *
-   * *shaders* are the programs' texts by file name, *tensors* the weights by name;
-   * both are kept, to begin anew on a context that was lost. Throws DeviceError.
+   * *shaders* are the programs' texts by file name, *tensors* the weights by name, in a
+   * promise while they are on their way; both are kept, to begin anew on a context that
+   * was lost. Throws DeviceError. When *signal* aborts, also later, all is freed.
    */
-  static async create(gl, { plan, shaders, tensors, ...options }) {
+  static async create(gl, { plan, shaders, tensors, signal, onProgress }) {
+    signal.throwIfAborted();
     const executor = new Executor(gl, plan, shaders, tensors);
+    const ended = new Promise((_, reject) => {
+      signal.addEventListener("abort", () => {
+        executor.dispose();
+        reject(signal.reason);
+      });
+    });
     try {
-      await executor.#build(options);
+      await Promise.race([executor.#build({ onProgress }), ended]);
     } catch (error) {
       executor.dispose();
       throw error;
@@ -301,27 +310,46 @@ export class Executor {
     }
   };
 
-  async #build({ onProgress, signal }) {
+  /** Compile, whether or not the weights are there; then create what holds them. */
+  async #build({ onProgress }) {
+    this.#checkAlive();
+    this.#builtAfter = this.#losses;
+    this.#ledger = new Ledger(this.#gl);
+    this.#framebuffers = new Map();
+    const [compiled, tensors] = await Promise.all([
+      this.#compile({ onProgress }),
+      this.#tensors,
+    ]);
+    this.#checkAlive();
+    if (!this.#intact()) {
+      return this.#recover(); // it was lost while the weights were on their way
+    }
     const start = performance.now();
+    this.#programs = compiled.programs;
+    this.#fill(tensors);
+    this.stats.build = compiled.milliseconds + performance.now() - start;
+  }
+
+  #checkAlive() {
+    if (this.#disposed) {
+      throw new DeviceError("the model was disposed of");
+    }
+  }
+
+  /** Create all but the programs, with the weights *tensors* on the GPU. */
+  #fill(tensors) {
     const gl = this.#gl;
     const plan = this.#plan;
-    this.#builtAfter = this.#losses;
-    this.#ledger = new Ledger(gl);
-    this.#framebuffers = new Map();
-    renderFloats(gl, plan);
-    // Inputs are whole floats, also where results are halves.
-    this.#paints = gl.getExtension("EXT_color_buffer_float") !== null;
-    this.#programs = await this.#compile({ onProgress, signal });
     this.#textures = plan.textures.map((size) => this.#texture(size));
     for (const entry of plan.constants) {
       const packing = new Packing(entry);
       const kind = plan.textures[entry.texture][3];
       const texels = new FORMATS[kind].Texels(packing.length);
       texels.fill(kind === "U8" ? MIDDLE : 0);
-      packing.pack(this.#tensors.get(entry.tensor).data, texels, 0, 1);
+      packing.pack(tensors.get(entry.tensor).data, texels, 0, 1);
       this.#write(this.#textures[entry.texture], packing, texels, FORMATS[kind]);
     }
-    this.#buffers = plan.buffers.map((entry) => this.#buffer(entry));
+    this.#buffers = plan.buffers.map((entry) => this.#buffer(entry, tensors));
     this.#stages = plan.steps.map((entry) => ({
       name: entry.name,
       draws: "body" in entry ? this.#loop(entry) : this.#draws(entry, 0, new Map()),
@@ -335,13 +363,16 @@ export class Executor {
       return { texture, packing, texels, entry, painter: undefined };
     });
     this.#outputs = plan.outputs.map((entry) => this.#reader(entry));
-    this.stats.build = performance.now() - start;
   }
 
   /** Compile all programs side by side; return each with its uniforms' locations. */
-  async #compile({ onProgress, signal }) {
+  async #compile({ onProgress }) {
+    const begin = performance.now();
     const gl = this.#gl;
     const ledger = this.#ledger;
+    renderFloats(gl, this.#plan);
+    // Inputs are whole floats, also where results are halves.
+    this.#paints = gl.getExtension("EXT_color_buffer_float") !== null;
     const parallel = gl.getExtension("KHR_parallel_shader_compile");
     const vertex = this.#shader(gl.VERTEX_SHADER, VERTEX);
     const fragments = this.#plan.programs.map(({ file }) =>
@@ -356,13 +387,18 @@ export class Executor {
     });
     const total = programs.length;
     for (const [index, program] of programs.entries()) {
-      signal?.throwIfAborted();
       if (parallel) {
         const asked = parallel.COMPLETION_STATUS_KHR;
-        await until(() => gl.getProgramParameter(program, asked) || gl.isContextLost());
+        await until(
+          () =>
+            this.#disposed ||
+            gl.isContextLost() ||
+            gl.getProgramParameter(program, asked),
+        );
       } else {
         await turn();
       }
+      this.#checkAlive();
       if (!gl.getProgramParameter(program, gl.LINK_STATUS)) {
         throw this.#refusal(this.#plan.programs[index].file, program, fragments[index]);
       }
@@ -371,7 +407,7 @@ export class Executor {
     for (const shader of [vertex, ...fragments]) {
       ledger.free("Shader", shader); // the programs keep what they need
     }
-    return programs.map((program, index) => {
+    const ready = programs.map((program, index) => {
       gl.useProgram(program);
       for (let unit = 0; unit < this.#plan.programs[index].samplers; ++unit) {
         gl.uniform1i(gl.getUniformLocation(program, `t${unit}`), unit);
@@ -385,6 +421,7 @@ export class Executor {
       );
       return { program, first, moment, origin, sizes };
     });
+    return { programs: ready, milliseconds: performance.now() - begin };
   }
 
   #shader(type, text) {
@@ -428,11 +465,11 @@ export class Executor {
   }
 
   /** Return weights as uniform blocks, each at an offset that can be bound. */
-  #buffer(entry) {
+  #buffer(entry, tensors) {
     const gl = this.#gl;
     const packing = new Packing(entry);
     const numbers = new Float32Array(packing.length);
-    packing.pack(numbersOf(this.#tensors.get(entry.tensor)), numbers, 0, 1);
+    packing.pack(numbersOf(tensors.get(entry.tensor)), numbers, 0, 1);
     const buffer = this.#ledger.create("Buffer");
     const alignment = gl.getParameter(gl.UNIFORM_BUFFER_OFFSET_ALIGNMENT);
     const stride = Math.ceil(entry.block / alignment) * alignment;
@@ -794,9 +831,7 @@ export class Executor {
 
   /** Return when the context is there, with everything on it. */
   async #recover() {
-    if (this.#stages === null) {
-      throw new DeviceError("the model was disposed of");
-    }
+    this.#checkAlive();
     while (this.#gl.isContextLost()) {
       await new Promise((resolve, reject) => {
         const late = () =>
@@ -882,7 +917,7 @@ export class Executor {
     const { canvas } = this.#gl;
     canvas.removeEventListener("webglcontextlost", this.#lost);
     canvas.removeEventListener("webglcontextrestored", this.#restored);
-    this.#stages = null;
+    this.#disposed = true;
     this.#ledger.freeAll();
   }
 }

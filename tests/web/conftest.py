@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, Playwright, sync_playwright
+from playwright.sync_api import (
+    ConsoleMessage,
+    Error,
+    Page,
+    Playwright,
+    sync_playwright,
+)
 from small_graphs import value, weight
 from web.browser import opened, violations
 from web.web_package import write_package
@@ -39,18 +45,26 @@ def browser_page(playwright: Playwright, root: Path) -> Iterator[Page]:
 
 @pytest.fixture
 def page(browser_page: Page) -> Iterator[Page]:
-    """Return that page; the test fails if it violates the policy, leaks or warns."""
+    """Return that page; the test fails if it violates the policy, leaks or warns.
+
+    Promises whose rejection nobody handles count as warnings.
+    """
     warnings: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
         if message.type == "warning":
             warnings.append(message.text)
 
+    def uncaught(error: Error) -> None:
+        warnings.append(str(error))
+
     browser_page.on("console", note)
+    browser_page.on("pageerror", uncaught)
     reset = "for (const kind of Object.keys(living)) living[kind] = 0"
     browser_page.evaluate(reset)
     yield browser_page
     browser_page.remove_listener("console", note)
+    browser_page.remove_listener("pageerror", uncaught)
     assert warnings == []
     assert violations(browser_page) == []
     living = browser_page.evaluate("living")
