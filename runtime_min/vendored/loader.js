@@ -5,7 +5,7 @@ import { Images } from "./images.js";
 import { namedOutputs, readInputs } from "./samples.js";
 import { decoded, readTensors } from "./tensors.js";
 import { VerificationError, check } from "./verification.js";
-import { DeviceError, Executor, choosePlan, openContext } from "./webgl.js";
+import { DeviceError, Executor, choosePlan, openContext, turn } from "./webgl.js";
 
 export { DeviceError, LoadError, VerificationError };
 
@@ -41,13 +41,39 @@ class CpuExecutor {
     this.#program = program;
   }
 
-  async run(inputs, n, { places, signal } = {}) {
+  async run(inputs, n, { places, signal, sliceMs, onProgress } = {}) {
     signal?.throwIfAborted();
     const start = performance.now();
     const floats = inputs.map(floatsOf);
-    const results = this.#program.run(floats, n);
+    const results =
+      sliceMs === undefined || n === 0
+        ? this.#program.run(floats, n)
+        : await this.#inSlices(floats, n, { signal, sliceMs, onProgress });
     this.stats = { upload: 0, draws: performance.now() - start, readback: 0 };
     return places?.map((place) => results[place]) ?? results;
+  }
+
+  /** Run sample by sample; whenever *sliceMs* have passed the page gets a turn. */
+  async #inSlices(floats, n, { signal, sliceMs, onProgress }) {
+    const part = (array, k) => {
+      const size = array.length / n;
+      return array.subarray(k * size, (k + 1) * size);
+    };
+    let results;
+    let start = performance.now();
+    for (let k = 0; k < n; ++k) {
+      const sample = floats.map((array) => part(array, k));
+      const own = this.#program.run(sample, 1);
+      results ??= own.map(({ length }) => new Float32Array(n * length));
+      own.forEach((numbers, index) => part(results[index], k).set(numbers));
+      onProgress?.({ phase: "predict", done: k + 1, total: n });
+      if (performance.now() - start >= sliceMs) {
+        await turn();
+        signal?.throwIfAborted();
+        start = performance.now();
+      }
+    }
+    return results;
   }
 
   async stages(inputs, n, names) {
@@ -223,9 +249,9 @@ class Model {
    * One input: a Float32Array, nested arrays `(n, ...shape)`, or a picture or several
    * (*fit*, *scale* and *offset* say how they are read). Several: an object by name, or
    * an array in the model's order. One output: a Float32Array; several: an object by
-   * name. *signal* aborts between draws if *sliceMs* tells after how many
-   * milliseconds the page gets a turn, and otherwise between batches. A model with
-   * states takes as many samples as it keeps states for, and one call after the other.
+   * name. *signal* aborts between draws (on the CPU, between samples) if *sliceMs* tells
+   * after how many milliseconds the page gets a turn, and otherwise between batches. A
+   * model with states takes as many samples as it keeps states for, and one call after the other.
    */
   predict(input, options = {}) {
     return this.#withInputs(input, options, async (arrays, n) => {

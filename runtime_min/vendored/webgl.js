@@ -71,7 +71,7 @@ function newCanvas() {
 }
 
 /** Return once other tasks of the page have had their turn. */
-function turn() {
+export function turn() {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {

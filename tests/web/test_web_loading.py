@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+from hashlib import sha256
 from importlib.resources import as_file
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,99 @@ def test_npm_packs_what_node_imports(root: Path, tmp_path: Path) -> None:
 
     assert output == "cpu\n"
     assert not [file for file in packed["files"] if file["path"].endswith(".py")]
+
+
+@pytest.fixture(scope="module")
+def told(root: Path) -> Any:  # noqa: ANN401
+    """Return what a model in Node tells."""
+    command = [program("node"), str(Path(__file__).parent / "progress.mjs")]
+    output = subprocess.run(
+        [*command, str(root / "loading")], check=True, capture_output=True, text=True
+    ).stdout
+    return json.loads(output)
+
+
+def test_node_tells_how_much_of_the_weights_is_read(
+    root: Path, told: Any  # noqa: ANN401
+) -> None:
+    size = (root / "loading" / "weights.safetensors").stat().st_size
+
+    events = [e for e in told["events"] if e["phase"] == "download"]
+
+    assert [event["done"] for event in events] == [1 << 20, size]
+    assert {event["total"] for event in events} == {size}
+
+
+def test_node_reads_large_files_in_parts(root: Path, tmp_path: Path) -> None:
+    size = 2_500_000
+    data = bytes(range(250)) * (size // 250)
+    (tmp_path / "large.bin").write_bytes(data)
+    digests = {"large.bin": {"bytes": size, "sha256": sha256(data).hexdigest()}}
+    module = (root / "loading" / "web" / "files.js").as_uri()
+    text = f"""import {{ Files }} from "{module}";
+        const done = [];
+        const onProgress = (event) => done.push(event.done);
+        const base = "{tmp_path.as_uri()}";
+        const files = new Files({json.dumps(digests)}, base, {{ onProgress }});
+        await files.read("large.bin");
+        console.log(JSON.stringify(done));"""
+
+    output = subprocess.run(
+        [program("node"), "--input-type=module", "--eval", text],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+    assert json.loads(output) == [1 << 20, 2 << 20, size]
+
+
+def test_a_connection_that_breaks_is_told_of(page: Page) -> None:
+    text = ask(
+        page,
+        """() => harness.load("loading", {
+            fetch: async (url, init) => {
+                const response = await fetch(url, init);
+                if (!url.pathname.endsWith("weights.safetensors")) return response;
+                const bytes = new Uint8Array(await response.arrayBuffer());
+                let begun = false;
+                const pull = (controller) => {
+                    if (begun) controller.error(new TypeError("network error"));
+                    else controller.enqueue(bytes.subarray(0, 1000));
+                    begun = true;
+                };
+                return new Response(new ReadableStream({ pull }));
+            },
+        }).then(() => "loaded", (error) => `${error.name}: ${error.message}`)""",
+    )
+
+    assert text.startswith("LoadError: ")
+    assert text.endswith("weights.safetensors can't be fetched: network error")
+
+
+def test_javascript_predicts_in_slices(told: Any) -> None:  # noqa: ANN401
+    events = [e for e in told["events"] if e["phase"] == "predict"]
+
+    assert events == [
+        {"phase": "predict", "done": done, "total": 3} for done in (1, 2, 3)
+    ]
+    assert told["same"]
+    assert told["none"] == 0
+
+
+def test_predictions_and_loading_are_aborted_in_node(
+    told: Any,  # noqa: ANN401
+) -> None:
+    messages = told["messages"][:2]
+
+    assert [text.partition(":")[0] for text in messages] == ["AbortError"] * 2
+
+
+def test_a_file_that_node_cannot_read_is_named(
+    root: Path, told: Any  # noqa: ANN401
+) -> None:
+    url = (root / "loading" / "weights.safetensors").as_uri()
+
+    text = told["messages"][2]
+
+    assert text.startswith(f"LoadError: {url} can't be read: ENOENT: ")
