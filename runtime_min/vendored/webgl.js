@@ -310,14 +310,14 @@ export class Executor {
     }
   };
 
-  /** Compile, whether or not the weights are there; then create what holds them. */
+  /** Create everything, whether or not the weights are there; then upload them. */
   async #build({ onProgress }) {
     this.#checkAlive();
     this.#builtAfter = this.#losses;
     this.#ledger = new Ledger(this.#gl);
     this.#framebuffers = new Map();
-    const [compiled, tensors] = await Promise.all([
-      this.#compile({ onProgress }),
+    const [milliseconds, tensors] = await Promise.all([
+      this.#create({ onProgress }),
       this.#tensors,
     ]);
     this.#checkAlive();
@@ -325,9 +325,8 @@ export class Executor {
       return this.#recover(); // it was lost while the weights were on their way
     }
     const start = performance.now();
-    this.#programs = compiled.programs;
     this.#fill(tensors);
-    this.stats.build = compiled.milliseconds + performance.now() - start;
+    this.stats.build = milliseconds + performance.now() - start;
   }
 
   #checkAlive() {
@@ -336,20 +335,21 @@ export class Executor {
     }
   }
 
-  /** Create all but the programs, with the weights *tensors* on the GPU. */
-  #fill(tensors) {
+  /** Create all that there is but the weights' numbers; return the milliseconds. */
+  async #create({ onProgress }) {
+    const start = performance.now();
     const gl = this.#gl;
     const plan = this.#plan;
-    this.#textures = plan.textures.map((size) => this.#texture(size));
-    for (const entry of plan.constants) {
-      const packing = new Packing(entry);
-      const kind = plan.textures[entry.texture][3];
-      const texels = new FORMATS[kind].Texels(packing.length);
-      texels.fill(kind === "U8" ? MIDDLE : 0);
-      packing.pack(tensors.get(entry.tensor).data, texels, 0, 1);
-      this.#write(this.#textures[entry.texture], packing, texels, FORMATS[kind]);
+    renderFloats(gl, plan);
+    // Inputs are whole floats, also where results are halves.
+    this.#paints = gl.getExtension("EXT_color_buffer_float") !== null;
+    this.#programs = await this.#compile({ onProgress });
+    this.#checkAlive();
+    if (!this.#intact()) {
+      return 0; // all will be built anew
     }
-    this.#buffers = plan.buffers.map((entry) => this.#buffer(entry, tensors));
+    this.#textures = plan.textures.map((size) => this.#texture(size));
+    this.#buffers = plan.buffers.map((entry) => this.#buffer(entry));
     this.#stages = plan.steps.map((entry) => ({
       name: entry.name,
       draws: "body" in entry ? this.#loop(entry) : this.#draws(entry, 0, new Map()),
@@ -363,16 +363,55 @@ export class Executor {
       return { texture, packing, texels, entry, painter: undefined };
     });
     this.#outputs = plan.outputs.map((entry) => this.#reader(entry));
+    this.#warm();
+    return performance.now() - start;
+  }
+
+  /**
+   * Draw a texel with each program.
+   *
+   * Many drivers compile when they first see what a program draws on. What is written
+   * here is written again before it is read: the texel is one of the draw's own.
+   */
+  #warm() {
+    const gl = this.#gl;
+    const seen = new Map();
+    this.#prepare();
+    for (const needs of this.#stages.flatMap(({ draws }) => draws)) {
+      const { program, framebuffer, viewport } = Object.fromEntries(needs);
+      const [, targets] = framebuffer;
+      const counts = seen.get(program[0]) ?? new Set();
+      if (counts.has(targets)) {
+        continue;
+      }
+      seen.set(program[0], counts.add(targets));
+      needs.forEach(([, , call]) => call());
+      gl.viewport(...viewport.slice(0, 2), 1, 1);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+    }
+    gl.flush();
+  }
+
+  /** Upload the weights *tensors*. */
+  #fill(tensors) {
+    const { textures, constants, buffers } = this.#plan;
+    for (const entry of constants) {
+      const packing = new Packing(entry);
+      const kind = textures[entry.texture][3];
+      const texels = new FORMATS[kind].Texels(packing.length);
+      texels.fill(kind === "U8" ? MIDDLE : 0);
+      packing.pack(tensors.get(entry.tensor).data, texels, 0, 1);
+      this.#write(this.#textures[entry.texture], packing, texels, FORMATS[kind]);
+    }
+    for (const [index, entry] of buffers.entries()) {
+      this.#fillBuffer(this.#buffers[index], entry, tensors.get(entry.tensor));
+    }
   }
 
   /** Compile all programs side by side; return each with its uniforms' locations. */
   async #compile({ onProgress }) {
-    const begin = performance.now();
     const gl = this.#gl;
     const ledger = this.#ledger;
-    renderFloats(gl, this.#plan);
-    // Inputs are whole floats, also where results are halves.
-    this.#paints = gl.getExtension("EXT_color_buffer_float") !== null;
     const parallel = gl.getExtension("KHR_parallel_shader_compile");
     const vertex = this.#shader(gl.VERTEX_SHADER, VERTEX);
     const fragments = this.#plan.programs.map(({ file }) =>
@@ -407,7 +446,7 @@ export class Executor {
     for (const shader of [vertex, ...fragments]) {
       ledger.free("Shader", shader); // the programs keep what they need
     }
-    const ready = programs.map((program, index) => {
+    return programs.map((program, index) => {
       gl.useProgram(program);
       for (let unit = 0; unit < this.#plan.programs[index].samplers; ++unit) {
         gl.uniform1i(gl.getUniformLocation(program, `t${unit}`), unit);
@@ -421,7 +460,6 @@ export class Executor {
       );
       return { program, first, moment, origin, sizes };
     });
-    return { programs: ready, milliseconds: performance.now() - begin };
   }
 
   #shader(type, text) {
@@ -464,24 +502,32 @@ export class Executor {
     return texture;
   }
 
-  /** Return weights as uniform blocks, each at an offset that can be bound. */
-  #buffer(entry, tensors) {
+  /** Return room for uniform blocks, each at an offset that can be bound. */
+  #buffer(entry) {
+    const gl = this.#gl;
+    const { block, blocks } = entry;
+    const buffer = this.#ledger.create("Buffer");
+    const alignment = gl.getParameter(gl.UNIFORM_BUFFER_OFFSET_ALIGNMENT);
+    const stride = Math.ceil(block / alignment) * alignment;
+    const bytes = new Packing(entry).length * Float32Array.BYTES_PER_ELEMENT;
+    gl.bindBuffer(gl.UNIFORM_BUFFER, buffer);
+    gl.bufferData(gl.UNIFORM_BUFFER, (bytes / block) * stride, gl.STATIC_DRAW);
+    gl.bindBuffer(gl.UNIFORM_BUFFER, null);
+    return { buffer, stride, size: block, blocks };
+  }
+
+  /** Write weights into their uniform blocks. */
+  #fillBuffer({ buffer, stride }, entry, tensor) {
     const gl = this.#gl;
     const packing = new Packing(entry);
     const numbers = new Float32Array(packing.length);
-    packing.pack(numbersOf(tensors.get(entry.tensor)), numbers, 0, 1);
-    const buffer = this.#ledger.create("Buffer");
-    const alignment = gl.getParameter(gl.UNIFORM_BUFFER_OFFSET_ALIGNMENT);
-    const stride = Math.ceil(entry.block / alignment) * alignment;
+    packing.pack(numbersOf(tensor), numbers, 0, 1);
     const size = entry.block / numbers.BYTES_PER_ELEMENT;
-    const count = numbers.length / size;
     gl.bindBuffer(gl.UNIFORM_BUFFER, buffer);
-    gl.bufferData(gl.UNIFORM_BUFFER, count * stride, gl.STATIC_DRAW);
-    for (let k = 0; k < count; ++k) {
+    for (let k = 0; k < numbers.length / size; ++k) {
       gl.bufferSubData(gl.UNIFORM_BUFFER, k * stride, numbers, k * size, size);
     }
     gl.bindBuffer(gl.UNIFORM_BUFFER, null);
-    return { buffer, stride, size: entry.block, blocks: entry.blocks };
   }
 
   /** What is uploaded is taken as it is, and not from a buffer. */
@@ -543,7 +589,8 @@ export class Executor {
         { length: weights.blocks },
         (_, slot) => (index * weights.blocks + slot) * weights.stride,
       );
-      const objects = { program, sizes, textures, weights, offsets, framebuffer };
+      const target = { framebuffer, targets: layers.length };
+      const objects = { program, sizes, textures, weights, offsets, ...target };
       const values = { first, moment, corner: [x, y] };
       return strips.map(([start, rows]) =>
         this.#needs({ ...objects, ...values, viewport: [x, y + start, width, rows] }),
@@ -554,7 +601,7 @@ export class Executor {
   /** Return what a draw needs, as `[what is set, to what, the call that sets it]`. */
   #needs({ program, textures, weights, offsets, framebuffer, sizes, ...values }) {
     const gl = this.#gl;
-    const { first, moment, corner, viewport } = values;
+    const { first, moment, corner, viewport, targets } = values;
     const { buffer, size } = weights;
     const use = () => gl.useProgram(program.program);
     const units = textures.map((texture, unit) => {
@@ -583,7 +630,7 @@ export class Executor {
       ...blocks,
       ...uniforms.filter(([location]) => location !== null),
       ["viewport", viewport, () => gl.viewport(...viewport)],
-      ["framebuffer", [framebuffer], target],
+      ["framebuffer", [framebuffer, targets], target],
     ];
   }
 

@@ -38,6 +38,7 @@ HELD = """
     const told = (error) => `${error.name}: ${error.message}`;
     const ZEROS = new Float32Array(28 * 28);
 """
+TURN = "await new Promise((resolve) => setTimeout(resolve));"
 # Shaders that no driver takes; `abandoned` is a promise that the GPU was given back.
 BROKEN = """
     const { shaderSource, getExtension } = WebGL2RenderingContext.prototype;
@@ -92,6 +93,32 @@ def test_all_programs_are_compiled_before_the_weights_arrive(
 
     assert device == "webgl2"
     assert error <= 1
+
+
+def test_every_program_draws_before_the_weights_arrive(page: Page) -> None:
+    drawn, programs = in_page(
+        page,
+        """
+        const { drawArrays } = WebGL2RenderingContext.prototype;
+        const drawn = new Set();
+        let draw;
+        const all = new Promise((resolve) => { draw = resolve; });
+        WebGL2RenderingContext.prototype.drawArrays = function (...details) {
+            drawn.add(this.getParameter(this.CURRENT_PROGRAM));
+            if (drawn.size === living.Program) draw();
+            drawArrays.apply(this, details);
+        };
+        const loading = harness.load("overlap", { fetch: hold });
+        await all;
+        WebGL2RenderingContext.prototype.drawArrays = drawArrays;
+        release();
+        const model = await loading;
+        const { Program } = model.counts;
+        model.dispose();
+        return [drawn.size, Program];""",
+    )
+
+    assert drawn == programs > 1
 
 
 def test_waiting_for_weights_does_not_count_as_building(page: Page) -> None:
@@ -186,7 +213,7 @@ def test_a_failing_shader_is_an_error_though_weights_are_late(page: Page) -> Non
         const text = await loading.then(() => "loaded", told);
         restore();
         refuse(new Error("gone"));
-        await new Promise((resolve) => setTimeout(resolve));
+        {TURN}
         return text;""",
     )
 
@@ -227,9 +254,12 @@ def test_a_signal_that_aborts_after_loading_changes_nothing(page: Page) -> None:
     assert length == 10
 
 
-@pytest.mark.parametrize("restored", [True, False])
+# Right after programs were linked, or when everything waits for the weights.
+@pytest.mark.parametrize(
+    ("wait", "restored"), [("", True), (TURN, True), (TURN, False)]
+)
 def test_a_context_lost_while_weights_are_late_is_survived(
-    page: Page, *, restored: bool
+    page: Page, wait: str, *, restored: bool
 ) -> None:
     restore = "loss.restoreContext();" if restored else ""
     device, error = in_page(
@@ -240,13 +270,14 @@ def test_a_context_lost_while_weights_are_late_is_survived(
             device: "auto", canvas, fetch: hold, onProgress,
         }});
         await compiled;
+        {wait}
         const gl = canvas.getContext("webgl2");
         const loss = gl.getExtension("WEBGL_lose_context");
         const lost = new Promise((resolve) =>
             canvas.addEventListener("webglcontextlost", resolve));
         loss.loseContext();
         await lost;
-        await new Promise((resolve) => setTimeout(resolve));
+        {TURN}
         {restore}
         release();
         const model = await loading;
