@@ -2,6 +2,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const BOX = { width: 230, height: 40, gap: 26 };
+// So many letters fit into a box.
+const LABEL = 32;
 // Diagrams shrink so far, then they scroll.
 const SMALLEST = 0.55;
 // More maps than this say no more.
@@ -232,6 +234,7 @@ export function showDiagram(container, { inputs, stages }) {
   }
   svg.append(...nodes.map((node) => box(node, place(node.name))));
   container.classList.add("diagram");
+  container.tabIndex = 0; // else keys can't scroll it
   container.replaceChildren(svg);
 }
 
@@ -258,18 +261,19 @@ function box({ name, layers, inputs, shape }, [x, y]) {
   const center = width / 2;
   const title = drawing("title", {}, `${name}: ${layers}`);
   const label = drawing("text", { x: center, y: 16 }, shortened(layers));
-  const detail = `${name} (${shape.join(" × ")})`;
+  const size = ` (${shape.join(" × ")})`;
+  const detail = shortened(name, LABEL - size.length) + size;
   group.append(
     title,
     drawing("rect", { width, height, rx: 5 }),
     label,
-    drawing("text", { x: center, y: 32, class: "detail" }, shortened(detail)),
+    drawing("text", { x: center, y: 32, class: "detail" }, detail),
   );
   return group;
 }
 
-function shortened(text) {
-  return text.length > 32 ? `${text.slice(0, 31)}…` : text;
+function shortened(text, most = LABEL) {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
 function drawing(name, attributes, ...children) {

@@ -1,4 +1,5 @@
 import { bars, newest, openModel, showDiagram } from "./demo.js";
+import { PictureSource, drawOverlay } from "./picture.js";
 
 const EMOTIONS = [
   "angry",
@@ -17,13 +18,12 @@ const answer = document.querySelector("#answer");
 const opacity = document.querySelector("#opacity");
 const problem = document.querySelector("#problem");
 const camera = document.querySelector("#camera");
-const context = face.getContext("2d");
-const show = bars(document.querySelector("#bars"), EMOTIONS);
+const file = document.querySelector("#file");
+const showBars = bars(document.querySelector("#bars"), EMOTIONS);
 const picture = document.createElement("canvas");
 picture.width = face.width;
 picture.height = face.height;
 const paint = picture.getContext("2d");
-const map = document.createElement("canvas");
 
 let session;
 let heat = null;
@@ -88,104 +88,34 @@ function drawMouth(mood) {
   paint.stroke();
 }
 
-/** Draw the middle square of a photo or a video's frame. */
-function drawPicture(source, width, height) {
-  const side = Math.min(width, height);
-  const corner = [(width - side) / 2, (height - side) / 2];
-  paint.drawImage(source, ...corner, side, side, 0, 0, picture.width, picture.height);
-  return read();
-}
-
 const read = newest(async () => {
-  drawOverlay();
+  show();
   if (session === undefined) {
     return;
   }
   const { model, refresh } = session;
   const probabilities = await model.predict(picture, READING);
   const best = probabilities.indexOf(Math.max(...probabilities));
-  show(probabilities);
+  showBars(probabilities);
   answer.textContent = EMOTIONS[best];
   refresh();
   heat = await model.classActivationMap(picture, { ...READING, classIndex: best });
-  drawOverlay();
+  show();
 });
 
-function drawOverlay() {
-  context.globalAlpha = 1;
-  context.drawImage(picture, 0, 0);
-  if (heat === null) {
-    return;
-  }
-  const [height, width] = heat.shape;
-  map.width = width;
-  map.height = height;
-  const image = map.getContext("2d").createImageData(width, height);
-  for (const [i, level] of heat.data.entries()) {
-    image.data.set([255, 120 * (1 - level), 0, 255 * level], 4 * i);
-  }
-  map.getContext("2d").putImageData(image, 0, 0);
-  context.globalAlpha = Number(opacity.value);
-  context.imageSmoothingQuality = "high";
-  context.drawImage(map, 0, 0, face.width, face.height);
+function show() {
+  drawOverlay(face, picture, heat, Number(opacity.value));
 }
 
-let video = null;
-
-function stopCamera() {
-  for (const track of video?.srcObject?.getTracks() ?? []) {
-    track.stop();
-  }
-  video = null;
-  camera.textContent = "Camera";
-}
-
-async function startCamera() {
-  const wanted = { video: { facingMode: "user" } };
-  const element = document.createElement("video");
-  element.srcObject = await navigator.mediaDevices.getUserMedia(wanted);
-  element.muted = true;
-  await element.play();
-  video = element;
-  camera.textContent = "Stop";
-  const step = async () => {
-    if (video === element) {
-      await drawPicture(element, element.videoWidth, element.videoHeight);
-      requestAnimationFrame(step);
-    }
-  };
-  step();
-}
-
-camera.addEventListener("click", async () => {
-  problem.textContent = "";
-  if (video !== null) {
-    stopCamera();
-    return;
-  }
-  try {
-    await startCamera();
-  } catch (error) {
-    problem.textContent = `There is no camera to use: ${error.message}`;
-  }
-});
-document.querySelector("#file").addEventListener("change", async ({ target }) => {
-  stopCamera();
-  problem.textContent = "";
-  try {
-    const image = await createImageBitmap(target.files[0]);
-    await drawPicture(image, image.width, image.height);
-  } catch {
-    problem.textContent = "This file isn't a picture that the browser can read.";
-  }
-});
+const elements = { picture, camera, file, problem };
+const source = new PictureSource(elements, read);
 for (const button of document.querySelectorAll("[data-mood]")) {
   button.addEventListener("click", () => {
-    stopCamera();
+    source.stop();
     drawFace(Number(button.dataset.mood));
   });
 }
-opacity.addEventListener("input", drawOverlay);
+opacity.addEventListener("input", show);
 
 drawFace(1);
 session = await openModel(

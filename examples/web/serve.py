@@ -14,6 +14,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import keramos
+from keramos.graph import Storage
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent
@@ -28,13 +29,15 @@ class Model:
     """A model file below ``examples/``, and what its page needs besides.
 
     *input_shapes* pins the inputs' free dimensions, *taps* are layers to look into,
-    *cam* is the layer to make class activation maps from.
+    *cam* is the layer to make class activation maps from, *weights* is how the weights
+    are stored.
     """
 
     path: str
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     taps: tuple[str, ...] = ()
     cam: str | None = None
+    weights: Storage = "float32"
 
 
 MODELS = {
@@ -44,6 +47,7 @@ MODELS = {
     ),
     "vae_decoder": Model("vae/vae_decoder.keras"),
     "emotion": Model("emotion/emotion.h5", cam="auto"),
+    "masks": Model("masks/model.json", cam="auto", weights="uint8"),
     "upscale": Model("upscale/model.json", {"LR": (64, 64, 3)}),
     "domains": Model("domains/domains.h5"),
     "sentiment": Model("sentiment/sentiment.h5"),
@@ -69,6 +73,7 @@ def build(folder: Path) -> None:
             input_shapes=model.input_shapes,
             taps=model.taps,
             cam=model.cam,
+            weights=model.weights,
         )
 
 

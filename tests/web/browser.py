@@ -25,6 +25,8 @@ FLAGS = [
     "--disable-quic",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
+    # A camera, which pages may use if a test grants it.
+    "--use-fake-device-for-media-stream",
 ]
 # What packages promise to work under.
 POLICY = "default-src 'self'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from playwright.sync_api import Page, Playwright
 from web.browser import launched, served
 
 WEB = Path(__file__).parents[2] / "examples" / "web"
-PAGES = ("digits", "latent", "emotion", "upscale", "domains", "sentiment")
+PAGES = ("digits", "latent", "emotion", "masks", "upscale", "domains", "sentiment")
+FACE = "document.querySelector('#face').toDataURL()"
 
 
 @pytest.fixture(scope="module")
@@ -129,20 +131,127 @@ def test_a_smile_is_read_as_happy(demo: Page, address: str) -> None:
     )
 
 
-def test_a_photo_can_be_chosen(demo: Page, address: str) -> None:
-    visit(demo, address, "emotion", "webgl2")
-    before = demo.evaluate("document.querySelector('#face').toDataURL()")
+@pytest.mark.parametrize("device", ["webgl2", "cpu"])
+def test_drawn_faces_are_read_with_and_without_masks(
+    demo: Page, address: str, device: str
+) -> None:
+    visit(demo, address, "masks", device)
+    expected = {"Bare": "no mask", "White mask": "mask", "Blue mask": "mask"}
+
+    for button, text in expected.items():
+        demo.get_by_role("button", name=button).click()
+        demo.wait_for_function(
+            "text => document.querySelector('#answer').textContent === text", arg=text
+        )
+
+
+def overlay(demo: Page) -> list[int]:
+    """Return how much each of the picture's rows is changed by the map over it."""
+    changes: list[int] = demo.evaluate("""() => {
+        const { width, height } = face;
+        const copy = new OffscreenCanvas(width, height);
+        const context = copy.getContext("2d", { willReadFrequently: true });
+        const pixels = (opacity) => {
+            const input = document.querySelector("#opacity");
+            input.value = opacity;
+            input.dispatchEvent(new Event("input"));
+            context.drawImage(face, 0, 0);
+            return context.getImageData(0, 0, width, height).data;
+        };
+        const [plain, covered] = [pixels(0), pixels(1)];
+        return Array.from({ length: height }, (_, i) => {
+            let sum = 0;
+            for (let k = 4 * width * i; k < 4 * width * (i + 1); ++k) {
+                sum += Math.abs(covered[k] - plain[k]);
+            }
+            return sum;
+        });
+    }""")
+    return changes
+
+
+def test_a_mask_is_seen_where_it_is(demo: Page, address: str) -> None:
+    visit(demo, address, "masks", "webgl2")
+    demo.wait_for_selector("#face[data-shown='0']")
+
+    changes = overlay(demo)
+
+    middle = sum(i * x for i, x in enumerate(changes)) / sum(changes)
+    assert middle > 0.5 * len(changes)
+
+
+def test_the_map_of_the_other_class_is_another(demo: Page, address: str) -> None:
+    visit(demo, address, "masks", "webgl2")
+    demo.wait_for_selector("#face[data-shown='0']")
+    first = overlay(demo)
+    demo.select_option("#shown", "1")
+    demo.wait_for_selector("#face[data-shown='1']")
+
+    assert overlay(demo) != first
+
+
+def test_a_photo_of_a_mask_is_read_as_one(
+    demo: Page, address: str, tmp_path: Path
+) -> None:
+    visit(demo, address, "masks", "webgl2")
+    demo.fill("#opacity", "0")
+    photo = demo.evaluate(FACE)
+    (tmp_path / "photo.png").write_bytes(b64decode(photo.partition(",")[2]))
+    demo.get_by_role("button", name="Bare").click()
+    answered = "text => document.querySelector('#answer').textContent === text"
+    demo.wait_for_function(answered, arg="no mask")
+
+    demo.set_input_files("#file", tmp_path / "photo.png")
+
+    demo.wait_for_function(answered, arg="mask")
+
+
+@pytest.mark.parametrize("name", ["emotion", "masks"])
+def test_a_photo_can_be_chosen(demo: Page, address: str, name: str) -> None:
+    visit(demo, address, name, "webgl2")
+    before = demo.evaluate(FACE)
     demo.set_input_files("#file", WEB / "latent.png")
 
-    demo.wait_for_function(
-        "before => document.querySelector('#face').toDataURL() !== before", arg=before
-    )
+    demo.wait_for_function(f"before => {FACE} !== before", arg=before)
 
     assert demo.inner_text("#problem") == ""
 
 
-def test_what_is_no_photo_is_refused(demo: Page, address: str) -> None:
-    visit(demo, address, "emotion", "webgl2")
+@pytest.mark.parametrize("name", ["emotion", "masks"])
+def test_the_camera_is_read_until_it_is_stopped(
+    demo: Page, address: str, name: str
+) -> None:
+    demo.context.grant_permissions(["camera"])
+    visit(demo, address, name, "webgl2")
+    demo.get_by_role("button", name="Camera").click()
+    demo.get_by_role("button", name="Stop").wait_for()
+    for _ in range(2):
+        before = demo.evaluate(FACE)
+        demo.wait_for_function(f"before => {FACE} !== before", arg=before)
+    demo.get_by_role("button", name="Stop").click()
+    demo.get_by_role("button", name="Camera").wait_for()
+
+    problem = demo.inner_text("#problem")
+
+    demo.context.clear_permissions()
+    assert problem == ""
+
+
+@pytest.mark.parametrize("name", ["emotion", "masks"])
+def test_without_a_camera_the_page_says_so(demo: Page, address: str, name: str) -> None:
+    visit(demo, address, name, "webgl2")
+    demo.get_by_role("button", name="Camera").click()
+    demo.wait_for_selector("#problem:not(:empty)")
+
+    text = demo.inner_text("#problem")
+
+    assert text == "There is no camera to use: Permission denied"
+    assert demo.get_by_role("button", name="Camera").is_enabled()
+
+
+@pytest.mark.parametrize("name", ["emotion", "masks"])
+def test_what_is_no_photo_is_refused(demo: Page, address: str, name: str) -> None:
+    visit(demo, address, name, "webgl2")
     demo.set_input_files("#file", WEB / "serve.py")
     demo.wait_for_selector("#problem:not(:empty)")
 
