@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const BOX = { width: 230, height: 40, gap: 26 };
 // So many letters fit into a box.
-const LABEL = 32;
+const LABEL = 30;
 // Diagrams shrink so far, then they scroll.
 const SMALLEST = 0.55;
 // More maps than this say no more.
@@ -262,7 +262,8 @@ function box({ name, layers, inputs, shape }, [x, y]) {
   const title = drawing("title", {}, `${name}: ${layers}`);
   const label = drawing("text", { x: center, y: 16 }, shortened(layers));
   const size = ` (${shape.join(" × ")})`;
-  const detail = shortened(name, LABEL - size.length) + size;
+  // Names of layers of a kind differ in their ends.
+  const detail = shortened(name, LABEL - size.length, 4) + size;
   group.append(
     title,
     drawing("rect", { width, height, rx: 5 }),
@@ -272,8 +273,11 @@ function box({ name, layers, inputs, shape }, [x, y]) {
   return group;
 }
 
-function shortened(text, most = LABEL) {
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+function shortened(text, most = LABEL, end = 0) {
+  if (text.length <= most) {
+    return text;
+  }
+  return `${text.slice(0, most - 1 - end)}…${text.slice(text.length - end)}`;
 }
 
 function drawing(name, attributes, ...children) {

@@ -66,7 +66,7 @@ function tile(x, y) {
   return pixels;
 }
 
-/** Draw the inner part of an enlarged tile; at the picture's edge, all of it. */
+/** Draw the inner part of an enlarged tile, and what lies at the picture's edge. */
 function drawTile(pixels, x, y) {
   const size = TILE * FACTOR;
   const image = new ImageData(size, size);
@@ -75,11 +75,11 @@ function drawTile(pixels, x, y) {
     image.data.set([red, green, blue, 255], 4 * i);
   }
   const margin = MARGIN * FACTOR;
-  const [left, top] = [x === 0 ? 0 : margin, y === 0 ? 0 : margin];
-  const place = [x * FACTOR, y * FACTOR];
-  after
-    .getContext("2d")
-    .putImageData(image, ...place, left, top, size - left, size - top);
+  const last = STEP * (TILES - 1);
+  const [left, top] = [x, y].map((start) => (start === 0 ? 0 : margin));
+  const [right, bottom] = [x, y].map((start) => size - (start === last ? 0 : margin));
+  const inner = [left, top, right - left, bottom - top];
+  after.getContext("2d").putImageData(image, x * FACTOR, y * FACTOR, ...inner);
 }
 
 /** Stretch the picture, then enlarge it tile by tile. */
@@ -118,6 +118,9 @@ split.addEventListener("input", () => {
   after.style.clipPath = `inset(0 0 0 ${split.value}%)`;
 });
 document.querySelector("#file").addEventListener("change", async ({ target }) => {
+  if (target.files.length === 0) {
+    return; // the dialogue was left without a choice
+  }
   problem.textContent = "";
   try {
     const image = await createImageBitmap(target.files[0]);
