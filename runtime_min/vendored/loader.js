@@ -251,7 +251,8 @@ class Model {
    * an array in the model's order. One output: a Float32Array; several: an object by
    * name. *signal* aborts between draws (on the CPU, between samples) if *sliceMs* tells
    * after how many milliseconds the page gets a turn, and otherwise between batches. A
-   * model with states takes as many samples as it keeps states for, and one call after the other.
+   * model with states takes as many samples as it keeps states for, and one call after
+   * the other.
    */
   predict(input, options = {}) {
     return this.#withInputs(input, options, async (arrays, n) => {
@@ -352,6 +353,7 @@ class Model {
 
   async #createMapper() {
     const { signal } = this.#life;
+    signal.throwIfAborted();
     const tensors = this.#weights();
     let mapper;
     if (this.device === "cpu") {

@@ -36,6 +36,7 @@ const NO_WEIGHTS = { blocks: 0, stride: 0 };
 // How long a lost context may take to come back, and how often one run begins anew.
 const RESTORATION_MS = 10000;
 const ATTEMPTS = 3;
+const AGAIN = "the browser took the GPU away again and again";
 // A fence is asked without a pause for this long: timers are slower than small models.
 const EAGER_MS = 12;
 
@@ -258,7 +259,7 @@ export class Executor {
       });
     });
     try {
-      await Promise.race([executor.#build({ onProgress }), ended]);
+      await Promise.race([executor.#begin({ onProgress }), ended]);
     } catch (error) {
       executor.dispose();
       throw error;
@@ -310,7 +311,22 @@ export class Executor {
     }
   };
 
-  /** Create everything, whether or not the weights are there; then upload them. */
+  /** Build; anew if the context is lost while the weights are on their way. */
+  async #begin({ onProgress }) {
+    await this.#build({ onProgress });
+    for (let attempt = 1; !this.#intact(); ++attempt) {
+      if (attempt === ATTEMPTS) {
+        throw new DeviceError(AGAIN);
+      }
+      await this.#recover();
+    }
+  }
+
+  /**
+   * Create everything, whether or not the weights are there; then upload them.
+   *
+   * If the context is lost meanwhile that shows afterwards: see #intact.
+   */
   async #build({ onProgress }) {
     this.#checkAlive();
     this.#builtAfter = this.#losses;
@@ -322,7 +338,7 @@ export class Executor {
     ]);
     this.#checkAlive();
     if (!this.#intact()) {
-      return this.#recover(); // it was lost while the weights were on their way
+      return;
     }
     const start = performance.now();
     this.#fill(tensors);
@@ -864,7 +880,7 @@ export class Executor {
           }
         }
         if (attempt === ATTEMPTS) {
-          throw new DeviceError("the browser took the GPU away again and again");
+          throw new DeviceError(AGAIN);
         }
       }
     });

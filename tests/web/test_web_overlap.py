@@ -293,6 +293,35 @@ def test_a_context_lost_while_weights_are_late_is_survived(
     assert error <= 1
 
 
+def test_a_context_that_is_lost_again_and_again_means_javascript(page: Page) -> None:
+    device, fallback = in_page(
+        page,
+        """
+        release();
+        const canvas = document.createElement("canvas");
+        const loss = canvas.getContext("webgl2").getExtension("WEBGL_lose_context");
+        const { drawArrays } = WebGL2RenderingContext.prototype;
+        WebGL2RenderingContext.prototype.drawArrays = function (...details) {
+            drawArrays.apply(this, details);
+            if (!this.isContextLost()) loss.loseContext();
+        };
+        canvas.addEventListener("webglcontextlost", () => {
+            setTimeout(() => loss.restoreContext());
+        });
+        const options = { device: "auto", canvas, fetch: hold };
+        const model = await harness.load("overlap", options);
+        WebGL2RenderingContext.prototype.drawArrays = drawArrays;
+        const { device, fallback } = model;
+        model.dispose();
+        // What was lost couldn't be deleted.
+        for (const kind of Object.keys(living)) living[kind] = 0;
+        return [device, fallback];""",
+    )
+
+    assert device == "cpu"
+    assert fallback == "the browser took the GPU away again and again"
+
+
 @pytest.mark.parametrize("phase", ["download", "compile"])
 def test_a_model_disposed_of_while_it_goes_to_the_gpu_stays_so(
     page: Page, phase: str
