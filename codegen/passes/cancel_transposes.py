@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from keramos.graph import Graph, Node, Value, apply
-from keramos.passes.matching import aligned, transposed
+from keramos.passes.matching import Readers, aligned, plain, transposed
 from keramos.primitives import (
     Concat,
     Contract,
@@ -31,10 +31,42 @@ def cancel_transposes(graph: Graph) -> Graph:
 
     A transpose moves behind the nodes that read it, whose axes are renumbered: a model
     that is channels-first between channels-last convolutions becomes channels-last.
-    Contractions take the axes as they are, constants are transposed ahead of time, and
-    a transpose that moves nothing but axes of length 1 is a reshape.
+    Contractions take the axes as they are, and give them the other way round if that is
+    what is read. Constants are transposed ahead of time, and a transpose that moves
+    nothing but axes of length 1 is a reshape.
     """
-    return graph.rewrite(_sunk).rewrite(_settled)
+    readers = Readers(graph)
+
+    def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        readers.follow(node, inputs)
+        if isinstance(node.primitive, Transpose) and readers.lone(inputs[0]):
+            turned = _turned(node.primitive, inputs[0])
+            if turned is not None:
+                return turned
+        return _sunk(node, inputs)
+
+    return graph.rewrite(visit).rewrite(_settled)
+
+
+def _turned(transpose: Transpose, x: Value) -> tuple[Value, ...] | None:
+    """Return the transpose of a product as that of its factors, changed places."""
+    node = plain(x, Contract)
+    if node is None or not isinstance(node.primitive, Contract):
+        return None
+    a, b = node.inputs
+    contract = node.primitive
+    batch = len(contract.a_batch)
+    left = len(a.shape) - batch - len(contract.a_contract)
+    total = len(x.shape)
+    swapping = (*range(batch), *range(batch + left, total), *range(batch, batch + left))
+    # Weights stay where they are.
+    computed = a.constant is None and b.constant is None
+    if not computed or transpose.permutation != swapping:
+        return None
+    turned = Contract(
+        contract.b_contract, contract.a_contract, contract.b_batch, contract.a_batch
+    )
+    return apply(turned, b, a, origins=node.origins)
 
 
 def _sunk(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from small_graphs import graph, lines, primitives, value, weight
 
 from keramos import ops
-from keramos.graph import Value
+from keramos.graph import Value, apply
 from keramos.passes.cancel_transposes import cancel_transposes
 from keramos.primitives import Concat, Contract, Pad, Reduce, Slice, Softmax, Transpose
 
@@ -112,4 +112,26 @@ def test_what_moves_axes_of_length_one_only_is_a_reshape() -> None:
     assert lines(cancel_transposes(graph(ops.transpose(x, (1, 2, 0))))) == [
         "%0: [?, 4, 1] = Reshape(x)",
         "return y = %0",
+    ]
+
+
+def test_a_product_that_is_read_the_other_way_round_changes_its_factors() -> None:
+    k, q = value(2, 5, 4, name="k"), value(2, 7, 4, name="q")
+    (y,) = apply(Contract((2,), (2,), (0,), (0,)), k, q)
+
+    found = cancel_transposes(graph(ops.transpose(y, (0, 2, 1))))
+
+    assert primitives(found) == [Contract((2,), (2,), (0,), (0,))]
+    assert [x.name for x in found.nodes[0].inputs] == ["q", "k"]
+
+
+def test_a_product_that_is_read_both_ways_is_computed_once() -> None:
+    k, q = value(2, 5, 4, name="k"), value(2, 7, 4, name="q")
+    (y,) = apply(Contract((2,), (2,), (0,), (0,)), k, q)
+
+    found = cancel_transposes(graph(y, ops.transpose(y, (0, 2, 1))))
+
+    assert primitives(found) == [
+        Contract((2,), (2,), (0,), (0,)),
+        Transpose((0, 2, 1)),
     ]
