@@ -3,7 +3,8 @@
 //   y[p, i, j] = finish(sum over k of a[p, i, k] * m[p, k, j])      ACROSS 0
 //   y[p, i, j] = finish(sum over k of a[p, i, k] * m[p, j, k])      ACROSS 1
 //
-// One fragment computes a row of BLOCKS blocks of four columns.
+// One fragment computes a row of BLOCKS blocks of four columns. READ reads a through
+// at0, or computes it: OWN and SHARED fetch what that needs.
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
 #if ACROSS
@@ -26,8 +27,10 @@ void main() {
     int n, d, h, w, b;
     locate(n, d, h, w, b);
     EACH_BLOCK(ZERO)
+    OWN(0, n, 0, h, w)
     for (int i = 0; i < IN_BLOCKS; ++i) {
-        vec4 a = at0(n, 0, h, w, i);
+        SHARED(n, i)
+        vec4 a = READ(0, n, 0, h, w, i);
         EACH_BLOCK(ACCUMULATE)
     }
     EACH_BLOCK(STORE)

@@ -5,9 +5,11 @@
 //   y[p, i, j] = finish(sum over k of a[p, i, k] * m[p, j, k])      ACROSS 1
 //
 // One fragment computes BLOCKS blocks of four columns, each in its own draw buffer.
+// READ reads a through at0, or computes it: OWN and SHARED fetch what that needs.
 
 #define ZERO(p, q, r, o) vec4 r = vec4(0.0);
-#define FETCH(p, near, place, y) vec4 near = at0(n, 0, h, min(w + p, ROWS - 1), i);
+#define KEEP(p, near, place, y) OWN(p, n, 0, h, min(w + p, ROWS - 1))
+#define FETCH(p, near, place, y) vec4 near = READ(p, n, 0, h, min(w + p, ROWS - 1), i);
 #if ACROSS
 #define MULTIPLY(near, r) r += vec4(dot(near, k0), dot(near, k1), dot(near, k2), dot(near, k3));
 #define COLUMN(q, CELLS) { \
@@ -34,7 +36,9 @@ void main() {
     int n, d, h, w, b;
     locate(n, d, h, w, b);
     EACH_CELL(ZERO)
+    EACH_PIXEL(KEEP)
     for (int i = 0; i < IN_BLOCKS; ++i) {
+        SHARED(n, i)
         EACH_PIXEL(FETCH)
         EACH_COLUMN(COLUMN)
     }

@@ -4,7 +4,7 @@
 //
 // One fragment computes a pixel of BLOCKS channel blocks, each in its own draw buffer.
 // at0 reads x, at1 the kernel: (tap, channel, block of four filters).
-// SHARED fetches what a prologue in at0 needs of the channels.
+// READ reads x through at0, or computes it: OWN and SHARED fetch what that needs.
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
 #define ACCUMULATE(q, r, o) \
@@ -27,9 +27,10 @@ void main() {
                 int s = source(w, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W);
                 if (s < 0) continue;
                 int tap = (t * KERNEL_H + u) * KERNEL_W + v;
+                OWN(0, n, z, y, s)
                 for (int i = 0; i < IN_BLOCKS; ++i) {
                     SHARED(n, base + i)
-                    vec4 x = at0(n, z, y, s, base + i);
+                    vec4 x = READ(0, n, z, y, s, base + i);
                     int c = 4 * i;
                     EACH_BLOCK(ACCUMULATE)
                 }

@@ -2,8 +2,9 @@
 //
 //   y = finish(COMBINE over the reduced indexes of x)
 //
-// MEAN divides by their number. COUNT_D, COUNT_H, COUNT_W are the lengths of the reduced axes, 1 for the others. With
-// OVER_CHANNELS the result is in lane 0.
+// MEAN divides by their number. COUNT_D, COUNT_H, COUNT_W are the lengths of the reduced
+// axes, 1 for the others. With OVER_CHANNELS the result is in lane 0. READ reads x through
+// at0, or computes it: ROW, OWN and SHARED fetch what that needs.
 
 vec4 inside(vec4 x, int b) {
     ivec4 c = 4 * b + ivec4(0, 1, 2, 3);
@@ -13,16 +14,22 @@ vec4 inside(vec4 x, int b) {
 
 vec4 value(int n, int d, int h, int w, int b) {
     vec4 total = vec4(START);
+    ROW(0, n, d, h, w)
+#if !OVER_CHANNELS
+    SHARED(n, b)
+#endif
     for (int t = 0; t < COUNT_D; ++t)
         for (int u = 0; u < COUNT_H; ++u)
             for (int v = 0; v < COUNT_W; ++v) {
+                OWN(0, n, d + t, h + u, w + v)
 #if OVER_CHANNELS
                 for (int i = 0; i < IN_BLOCKS; ++i) {
-                    vec4 x = inside(at0(n, d + t, h + u, w + v, i), i);
+                    SHARED(n, i)
+                    vec4 x = inside(READ(0, n, d + t, h + u, w + v, i), i);
                     total = COMBINE(total, x);
                 }
 #else
-                vec4 x = at0(n, d + t, h + u, w + v, b);
+                vec4 x = READ(0, n, d + t, h + u, w + v, b);
                 total = COMBINE(total, x);
 #endif
             }

@@ -31,7 +31,7 @@ from keramos.plan.layout import (
     blocks,
     canonical,
 )
-from keramos.plan.prologues import Prologue
+from keramos.plan.prologues import Prologue, lifted
 from keramos.plan.stages import Stage, Tensor
 from keramos.primitives import (
     Concat,
@@ -77,7 +77,9 @@ OWN_MAIN = frozenset(
 # Families that read the input channels of their own group of filters.
 BY_GROUP = frozenset({"conv", "conv_rows", "conv_slide"})
 # Families that may compute what they read.
-WITH_PROLOGUES = frozenset({"conv", "conv_rows", "conv_uniform"})
+WITH_PROLOGUES = frozenset(
+    {"conv", "conv_rows", "conv_uniform", "contract", "contract_rows", "reduce"}
+)
 # Families whose value() is written out for the stage, without a body of their own.
 GENERATED = frozenset({"map", "move"})
 LIBRARY = (
@@ -133,10 +135,9 @@ def program(stage: Stage, profile: Profile) -> Program:
         body.append(shaders.source("lib/each"))
     accessors = [accessor(k, x, sizes, profile) for k, x in enumerate(stage.operands)]
     if stage.prologue is not None:
-        raw = accessors[0].replace("at0(", "raw0(")
-        accessors = [raw, *accessors[1:], _prologue(stage, stage.prologue)]
+        accessors.append(_prologue(stage, stage.prologue, sizes))
     elif stage.family in WITH_PROLOGUES:
-        accessors.append("#define SHARED(n, b)\n")
+        accessors.append(_NO_PROLOGUE)
     prelude = [
         _constants(stage, sizes),
         _uniforms(stage),
@@ -617,34 +618,94 @@ def accessor(index: int, tensor: Tensor, sizes: Sizes, profile: Profile) -> str:
     return f"vec4 at{index}({PARAMETERS}) {{\n    return {fetch};\n}}\n"
 
 
-def _prologue(stage: Stage, prologue: Prologue) -> str:
-    """Return the accessor that computes what the stage reads.
+# READ fetches what a stage sums up, of its pixel number p: see _prologue().
+_NO_PROLOGUE = """\
+#define SHARED(n, b)
+#define ROW(p, n, d, h, w)
+#define OWN(p, n, d, h, w)
+#define READ(p, n, d, h, w, b) at0(n, d, h, w, b)
+"""
 
-    What is the same for all pixels is fetched once for each step of the sum.
+
+def _prologue(stage: Stage, prologue: Prologue, sizes: Sizes) -> str:
+    """Return the macros that compute what the stage reads.
+
+    SHARED fetches what is the same for all pixels, once for each step of the sum; OWN
+    what is the same for all channels, once for each pixel, or ROW does, once for all
+    that a fragment reduces. READ computes the texel.
     """
-    inputs = prologue.node.inputs
+    names = _operands(stage, prologue)
+    parts = lifted(prologue)
     shape = prologue.node.specs[0].shape
-    if not isinstance(prologue.node.primitive, Map):
-        raise TypeError("a prologue is elementwise")
-    first = len(stage.operands) - len(prologue.others)
-    others = [k for k in range(len(inputs)) if k != prologue.main]
-    shared = " ".join(
-        f"vec4 v{k} = {_fetch(index, inputs[k].shape, stage, shape)};"
-        for index, k in enumerate(others, start=first)
+    shared = [f"m{k}" for k in range(len(parts.shared))]
+    lanes = [f"own.{lane * LANES}" for lane in "xyzw"[: len(parts.own)]]
+    given, passed = ["x", *shared], ["at0(n, d, h, w, b)", *shared]
+    lines, once = [], ""
+    if lanes:
+        given.append("own")
+        passed.append("own[p]")
+        own = [f"({rendered(part, names)}).x" for part in parts.own]
+        whole = ", ".join([*own, *["0.0"] * (LANES - len(own))])
+        lines += [
+            f"vec4 own[{stage.pixels}];",
+            "vec4 owned(int n, int d, int h, int w) {",
+            f"    return vec4({whole});",
+            "}",
+        ]
+        once = "own[p] = owned(n, d, h, w);"
+    vectors = ", ".join(f"vec4 {name}" for name in given)
+    fetched = " ".join(
+        f"vec4 {name} = {rendered(part, names)};"
+        for name, part in zip(shared, parts.shared, strict=True)
     )
-    names = [f"v{k}" for k in range(len(inputs))]
-    given = ", ".join(f"vec4 {name}" for name in names)
-    passed = [*names]
-    passed[prologue.main] = "raw0(n, d, h, w, b)"
+    outside = _is_outside(stage, prologue)
     return "\n".join(
         [
-            f"vec4 prologue({given}) {{",
-            f"    return {rendered(prologue.node.primitive.expr, names)};",
+            *lines,
+            f"vec4 prologue({vectors}, int b) {{",
+            f"    vec4 r = {rendered(parts.each, ['x', *shared, *lanes])};",
+            *_within(shape[-1] or 0, "r", "PROLOGUE", sizes),
             "}",
-            f"#define SHARED(n, b) {shared}",
-            f"#define at0(n, d, h, w, b) prologue({', '.join(passed)})\n",
+            f"#define SHARED(n, b) {fetched}",
+            f"#define ROW(p, n, d, h, w) {once if outside else ''}",
+            f"#define OWN(p, n, d, h, w) {'' if outside else once}",
+            f"#define READ(p, n, d, h, w, b) prologue({', '.join(passed)}, b)\n",
         ]
     )
+
+
+def _operands(stage: Stage, prologue: Prologue) -> list[str]:
+    """Return what fetches each input of a prologue but the main one."""
+    shape = prologue.node.specs[0].shape
+    first = len(stage.operands) - len(prologue.others)
+    names = [""] * len(prologue.node.inputs)
+    for index, k in enumerate(prologue.numbers, start=first):
+        names[k] = _fetch(index, prologue.node.inputs[k].shape, stage, shape)
+    return names
+
+
+def _is_outside(stage: Stage, prologue: Prologue) -> bool:
+    """Return whether what a reduction reduces has the same own values throughout."""
+    primitive, rank = stage.node.primitive, len(prologue.node.specs[0].shape)
+    if not isinstance(primitive, Reduce):
+        return False
+    return all(
+        axis < rank - len(x.shape) or x.shape[axis - rank] == 1
+        for axis in primitive.axes
+        for x in (prologue.node.inputs[k] for k in prologue.own)
+    )
+
+
+def _within(channels: int, name: str, label: str, sizes: Sizes) -> list[str]:
+    """Return the statement that returns *name*, zero in lanes beyond the channels."""
+    beyond = channels % LANES
+    if not beyond:
+        return [f"    return {name};"]
+    kept = [f"{name}.{lane}" for lane in "xyz"[:beyond]] + ["0.0"] * (LANES - beyond)
+    if channels < LANES:
+        return [f"    return vec4({', '.join(kept)});"]
+    whole = sizes(f"{label}_BLOCKS", channels // LANES)
+    return [f"    return b < {whole} ? {name} : vec4({', '.join(kept)});"]
 
 
 def locate(layout: Layout, sizes: Sizes, *, shifted: bool) -> str:
@@ -718,18 +779,9 @@ def _finish(stage: Stage, sizes: Sizes) -> str:
             names.append(f"e{number}")
         lines.append(f"    r = {rendered(node.epilogue, names)};")
     channels = stage.output.layout.channels
-    beyond = channels % LANES
     if node.specs[0].dtype == "int32" and isinstance(node.primitive, Map):
         lines.append("    r = trunc(r);")
-    if beyond:
-        kept = ", ".join(["r.x", "r.y", "r.z"][:beyond] + ["0.0"] * (LANES - beyond))
-        if channels < LANES:
-            lines.append(f"    return vec4({kept});")
-        else:
-            whole = sizes("WHOLE_BLOCKS", channels // LANES)
-            lines.append(f"    return b < {whole} ? r : vec4({kept});")
-    else:
-        lines.append("    return r;")
+    lines += _within(channels, "r", "WHOLE", sizes)
     return "\n".join([f"vec4 finish(vec4 r, {PARAMETERS}) {{", *lines, "}\n"])
 
 

@@ -9,7 +9,7 @@ from keramos.passes.fuse_epilogues import CHEAP, MOST_OPERANDS, producer
 from keramos.passes.matching import Readers, compact, key, origins, plain
 from keramos.primitives import Map, product
 
-_LARGEST = 64
+LARGEST = 64
 _MOST_ROUNDS = 4
 
 
@@ -52,7 +52,7 @@ def _fused(
     operands: list[Value] = []
     parts: list[Expr] = []
     layers = [node]
-    room = _LARGEST - size(primitive.expr)
+    room = LARGEST - size(primitive.expr)
     for index, x in enumerate(inputs):
         inner = plain(x, Map)
         part = operand(0)

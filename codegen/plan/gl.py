@@ -51,7 +51,7 @@ from keramos.plan.layout import (
 from keramos.plan.names import stage_names
 from keramos.plan.prepare import Prepared, Regrouped, Target, prepare
 from keramos.plan.profile import DEVICES
-from keramos.plan.prologues import prologues
+from keramos.plan.prologues import prologues, with_prologue
 from keramos.plan.side_by_side import side_by_side, with_constants
 from keramos.plan.stages import (
     Cell,
@@ -406,6 +406,8 @@ class _Builder:
             self.problems.append(Problem(where, str(error), "use --target cpu"))
             return
         prologue = self.prologues.get(node)
+        if prologue is not None:
+            kernel = with_prologue(kernel, node, prologue, self.limits)
         operands = [
             (
                 self.operand(prologue.node, prologue.main)
@@ -417,9 +419,7 @@ class _Builder:
         ]
         if prologue is not None:
             operands += [
-                self.operand(prologue.node, index)
-                for index in range(len(prologue.node.inputs))
-                if index != prologue.main
+                self.operand(prologue.node, index) for index in prologue.numbers
             ]
         stage = Stage(name, kernel, node, tuple(operands), output, origins, prologue)
         self.steps.append(stage)

@@ -27,6 +27,7 @@ from keramos.plan.layout import (
     table,
 )
 from keramos.plan.profile import DEVICES
+from keramos.plan.recompute import recomputed, with_recomputed
 from keramos.primitives import (
     Contract,
     Conv,
@@ -94,14 +95,18 @@ def prepare(graph: Graph, *, target: Target | None = None) -> Prepared:
     """Return *graph* with the primitives in the forms above.
 
     Long sums with few results are cut in pieces, so that there is work for all of the
-    *target*. Without one nothing is cut: in a loop the draws that add the pieces up
-    cost more than they save.
+    *target*, and what is cheap is computed again rather than stored. Without one
+    nothing is cut: in a loop the draws that add the pieces up cost more than they save.
     """
     results: dict[Node, tuple[Value, ...]] = {}
     cutter = None if target is None else _Cutter(target, {})
+    cheap = frozenset[Node]() if target is None else recomputed(graph)
+    inside: set[Node] = set()
 
     def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-        renewed = replace(node, inputs=inputs)
+        renewed = with_recomputed(replace(node, inputs=inputs), inside)
+        if node in cheap:
+            inside.add(renewed)
         results[node] = _visit(renewed, cutter) or renewed.results()
         return results[node]
 

@@ -1,101 +1,210 @@
-"""Elementwise stages that a convolution computes while it reads.
+"""Elementwise stages that the nodes which read them compute while they read.
 
 ``conv(f(x))`` with a window of one reads each texel of x as often as ``conv(x)`` does:
 normalisation and activation in front of it, or the scale of a squeeze-and-excitation
-block, then take no draw and no texture of their own.
+block, then take no draw and no texture of their own. So do the squares of which a
+variance is the mean, and a softmax in front of a product.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
+from keramos.expr import Expr, operand, operands_of
 from keramos.graph import Graph, Node, Value, ValueKey
+from keramos.passes.algebra import cost
+from keramos.plan.cells import SAMPLERS
 from keramos.plan.kernels import (
-    BLOCKS,
-    NEIGHBOURS,
     WINDOW_AXES,
+    Kernel,
     NoKernelError,
     best,
     family,
+    fragment_time,
+    work,
 )
 from keramos.plan.layout import LANES, DoesNotFitError, Limits
-from keramos.primitives import Conv, Map
+from keramos.plan.profile import DEVICES
+from keramos.primitives import Contract, Conv, Map, Reduce, product
+
+# So many numbers of a pixel fit into the vector that holds them.
+MOST_OWN = LANES
 
 
 @dataclass(frozen=True, slots=True)
 class Prologue:
-    """A Map that a convolution computes: input *main* has its shape.
+    """A Map that its reader computes: input *main* has its shape.
 
-    The other inputs have one value for each channel, or a single one.
+    Of the other inputs, *own* have one value for each pixel, or a single one, and
+    *shared* one for each channel.
     """
 
     node: Node
     main: int
+    own: tuple[int, ...]
+    shared: tuple[int, ...]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Return the inputs but for the main one."""
+        return tuple(k for k in range(len(self.node.inputs)) if k != self.main)
 
     @property
     def others(self) -> tuple[Value, ...]:
-        """Return the inputs but for the main one."""
-        inputs = self.node.inputs
-        return (*inputs[: self.main], *inputs[self.main + 1 :])
+        """Return the values of the inputs but for the main one."""
+        return tuple(self.node.inputs[k] for k in self.numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """The expression of a prologue in parts, each computed no oftener than it changes.
+
+    *each* is for every texel. Its operands are the main input, then the *shared* parts,
+    one for each channel block, then those of the pixel's *own*. The parts are in terms
+    of the Map's inputs.
+    """
+
+    each: Expr
+    shared: tuple[Expr, ...]
+    own: tuple[Expr, ...]
+
+
+def lifted(prologue: Prologue) -> Lifted:
+    """Return the expression of *prologue* in parts."""
+    if not isinstance(prologue.node.primitive, Map):
+        raise TypeError("a prologue is elementwise")
+    expr = prologue.node.primitive.expr
+    own = tuple(dict.fromkeys(_largest(expr, frozenset(prologue.own))))
+    shared = tuple(dict.fromkeys(_largest(expr, frozenset(prologue.shared))))
+    parts = {part: operand(1 + k) for k, part in enumerate((*shared, *own))}
+    return Lifted(_put(expr, parts | {operand(prologue.main): operand(0)}), shared, own)
+
+
+def _largest(expr: Expr, among: frozenset[int]) -> Sequence[Expr]:
+    """Return the largest parts of *expr* that read operands, all of them *among*."""
+    read = operands_of(expr)
+    if read and read <= among:
+        return (expr,)
+    return [part for arg in expr.args for part in _largest(arg, among)]
+
+
+def _put(expr: Expr, parts: dict[Expr, Expr]) -> Expr:
+    """Return *expr* with other expressions for *parts* of it."""
+    found = parts.get(expr)
+    if found is not None:
+        return found
+    return replace(expr, args=tuple(_put(arg, parts) for arg in expr.args))
 
 
 def prologues(graph: Graph, *, batch: int, limits: Limits) -> dict[Node, Prologue]:
-    """Return the convolutions of *graph* that compute what they read."""
-    uses = Counter[ValueKey]()
-    for value, count in graph.uses().items():
-        uses[value.key] += count
-    found = {}
+    """Return the nodes of *graph* that compute what they read.
+
+    A Map is computed by all its readers or by none.
+    """
+    readers = _readers(graph)
+    found: dict[Node, Prologue] = {}
     for node in graph.nodes:
-        source = node.inputs[0].node if node.inputs else None
-        if source is None or uses[source, 0] > 1 or not _is_pointwise(node):
+        prologue = as_prologue(node)
+        mine = readers.get((node, 0), ())
+        if prologue is None or not mine or None in mine:
             continue
-        prologue = _prologue(source)
-        if prologue is not None and _pays(node, prologue, batch, limits):
-            found[node] = prologue
+        takers = [reader for reader in mine if reader is not None]
+        if all(
+            _takes(reader, node)
+            and len(reader.inputs) + len(prologue.others) <= SAMPLERS
+            for reader in takers
+        ) and _pays(takers, prologue, batch, limits):
+            found |= dict.fromkeys(takers, prologue)
     return found
 
 
-def _is_pointwise(node: Node) -> bool:
-    """Return whether *node* is a convolution with a window of one, without padding."""
-    conv = node.primitive
-    if not isinstance(conv, Conv) or node.inputs[1].constant is None:
+def _readers(graph: Graph) -> dict[ValueKey, Collection[Node | None]]:
+    """Return which nodes read each value; None stands for an output of *graph*."""
+    readers: dict[ValueKey, Collection[Node | None]] = {}
+    pairs = [(x, node) for node in graph.nodes for x in node.inputs]
+    for x, node in [*pairs, *((y, None) for y in graph.outputs)]:
+        readers[x.key] = dict.fromkeys([*readers.get(x.key, ()), node])
+    return readers
+
+
+def _takes(node: Node, source: Node) -> bool:
+    """Return whether *node* can compute its first input, which *source* gives."""
+    uses = Counter(x.node for x in node.inputs)
+    if node.inputs[0].node is not source or uses[source] > 1:
         return False
-    *window, depth, _ = node.inputs[1].shape
+    primitive = node.primitive
+    if isinstance(primitive, Conv):
+        return _is_pointwise(node, primitive)
+    return isinstance(primitive, Reduce | Contract)
+
+
+def _is_pointwise(node: Node, conv: Conv) -> bool:
+    """Return whether *node* is a convolution with a window of one, without padding."""
+    if node.inputs[1].constant is None:
+        return False
+    *window, _, _ = node.inputs[1].shape
     plain = {*window, *conv.input_dilation} <= {1} and len(window) <= WINDOW_AXES
     unpadded = all(pad in ("same", (0, 0)) for pad in conv.padding)
-    return plain and unpadded and (depth or 0) % LANES == 0 and family(node) == "conv"
+    return plain and unpadded and family(node) == "conv"
 
 
-def _prologue(node: Node) -> Prologue | None:
+def as_prologue(node: Node) -> Prologue | None:
     """Return *node* as a prologue, None where it isn't of the kind."""
     if not isinstance(node.primitive, Map) or node.epilogue is not None:
         return None
-    if node.specs[0].dtype != "float32":
-        return None
     shape = node.specs[0].shape
-    whole = [
-        k
-        for k, x in enumerate(node.inputs)
-        if x.shape == shape and x.constant is None and len(shape) > 1
-    ]
-    small = [x for x in node.inputs if _is_small(x)]
-    if len(whole) != 1 or len(small) != len(node.inputs) - 1:
+    if node.specs[0].dtype != "float32" or len(shape) < 2:  # noqa: PLR2004
         return None
-    return Prologue(node, whole[0])
+    main, own, shared = [], [], []
+    for k, x in enumerate(node.inputs):
+        single = product(x.shape) == 1 or (x.shape[-1] == 1 and shape[-1] != 1)
+        if single:
+            own.append(k)
+        elif x.shape == shape and x.constant is None:
+            main.append(k)
+        elif all(d == 1 for d in x.shape[:-1]):
+            shared.append(k)
+        else:
+            return None
+    if len(main) != 1:
+        return None
+    found = Prologue(node, main[0], tuple(own), tuple(shared))
+    return found if len(lifted(found).own) <= MOST_OWN else None
 
 
-def _is_small(x: Value) -> bool:
-    return all(d == 1 for d in x.shape[:-1])
-
-
-def _pays(node: Node, prologue: Prologue, batch: int, limits: Limits) -> bool:
-    """Return whether the draw that is saved costs more than reading more operands."""
+def _pays(
+    takers: Sequence[Node], prologue: Prologue, batch: int, limits: Limits
+) -> bool:
+    """Return whether the draw that is saved costs more than what is computed again."""
     try:
         saved = best(prologue.node, batch=batch, limits=limits).cost
-        least = best(node, batch=batch, limits=limits).cost
+        return saved > sum(_more(node, prologue, batch, limits) for node in takers)
     except (DoesNotFitError, NoKernelError):
         return False
-    # Pixels of a fragment share them: so many more fetches beside x and weights.
-    more = len(prologue.others) / (NEIGHBOURS + LANES * BLOCKS)
-    return saved > least * more
+
+
+def _more(node: Node, prologue: Prologue, batch: int, limits: Limits) -> float:
+    """Return the microseconds that *node* takes longer if it computes its input."""
+    kernel = best(node, batch=batch, limits=limits)
+    return with_prologue(kernel, node, prologue, limits).cost - kernel.cost
+
+
+def with_prologue(
+    kernel: Kernel, node: Node, prologue: Prologue, limits: Limits
+) -> Kernel:
+    """Return the *kernel* of *node* at the price that it has with *prologue*."""
+    device, parts = DEVICES[limits.profile], lifted(prologue)
+    plain = work(node, kernel)
+    # The pixels of a fragment share what belongs to the channels.
+    steps = plain.inputs / kernel.pixels
+    shared = steps * sum(1 + cost(part) for part in parts.shared)
+    whole = replace(
+        plain,
+        inputs=plain.inputs + steps * len(prologue.shared),
+        products=plain.products + plain.inputs * cost(parts.each) + shared,
+    )
+    before, after = (fragment_time(x, device, scattered=False) for x in (plain, whole))
+    lasting = max(kernel.cost - device.draw * kernel.strips, 0.0)
+    return replace(kernel, cost=kernel.cost + lasting * (after / before - 1))
