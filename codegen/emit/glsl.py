@@ -234,7 +234,8 @@ def _constants(stage: Stage, sizes: Sizes) -> str:
             numbers["ROWS"] = w
             return _integers(numbers, sizes) + f"#define ACROSS {across}\n"
         case Reduce():
-            return _reduction(stage, primitive.kind, primitive.axes, numbers, sizes)
+            text = _reduction(stage, primitive.kind, primitive.axes, numbers, sizes)
+            return text + _first(stage)
         case Softmax():
             text = _reduction(stage, "sum", (primitive.axis,), numbers, sizes)
             return text + f"const bool LOGARITHM = {str(primitive.log).lower()};\n"
@@ -338,6 +339,20 @@ def _reduction(
         + f"const bool MEAN = {str(kind == 'mean').lower()};\n"
         + f"#define OVER_CHANNELS {int(last in axes)}\n"
         + f"#define COMBINE(a, b) {_COMBINE[kind]}\n"
+    )
+
+
+def _first(stage: Stage) -> str:
+    """Return how the reduction that a stage computes first reduces."""
+    first = None if stage.prologue is None else stage.prologue.first
+    if first is None or not isinstance(first.primitive, Reduce):
+        return ""
+    kind = first.primitive.kind
+    return (
+        f"const float START_FIRST = {glsl_float(_START[kind])};\n"
+        f"const bool MEAN_FIRST = {str(kind == 'mean').lower()};\n"
+        f"#define COMBINE_FIRST(a, b) {_COMBINE[kind]}\n"
+        "float EARLIER;\n"
     )
 
 
@@ -613,11 +628,15 @@ def accessor(index: int, tensor: Tensor, sizes: Sizes, profile: Profile) -> str:
     fetch = f"texelFetch(t{index}, {place}, 0)"
     if profile == "software" and not _is_coded(tensor):
         fetch = f"texel(t{index}, {place})"
+    if tensor.lane is not None:
+        fetch = f"vec4({fetch}.{'xyzw'[tensor.lane]}, 0.0, 0.0, 0.0)"
     if _is_coded(tensor):
         fetch = f"vec4({fetch}) - {MIDDLE}.0"
     return f"vec4 at{index}({PARAMETERS}) {{\n    return {fetch};\n}}\n"
 
 
+# What a stage has computed first, for the expression of its prologue.
+EARLIER = "vec4(EARLIER)"
 # READ fetches what a stage sums up, of its pixel number p: see _prologue().
 _NO_PROLOGUE = """\
 #define SHARED(n, b)
@@ -678,7 +697,7 @@ def _operands(stage: Stage, prologue: Prologue) -> list[str]:
     """Return what fetches each input of a prologue but the main one."""
     shape = prologue.node.specs[0].shape
     first = len(stage.operands) - len(prologue.others)
-    names = [""] * len(prologue.node.inputs)
+    names = [EARLIER] * len(prologue.node.inputs)
     for index, k in enumerate(prologue.numbers, start=first):
         names[k] = _fetch(index, prologue.node.inputs[k].shape, stage, shape)
     return names

@@ -51,7 +51,7 @@ from keramos.plan.layout import (
 from keramos.plan.names import stage_names
 from keramos.plan.prepare import Prepared, Regrouped, Target, prepare
 from keramos.plan.profile import DEVICES
-from keramos.plan.prologues import prologues, with_prologue
+from keramos.plan.prologues import prologues, with_earlier, with_prologue
 from keramos.plan.side_by_side import side_by_side, with_constants
 from keramos.plan.stages import (
     Cell,
@@ -199,6 +199,7 @@ class _Builder:
         self.joins = joins(self.graph, self.absorbed)
         self.roots: dict[Node, Tensor] = {}
         self.exact = exact_values(self.graph)
+        self.pairs = self.paired()
         self.tensors: dict[ValueKey, Tensor] = {}
         self.constants: dict[tuple[Constant, str], ConstantTensor] = {}
         self.steps: list[Step] = []
@@ -315,7 +316,10 @@ class _Builder:
         if isinstance(node.primitive, Scan):
             self.loop(node, node.primitive)
             return
-        if node in self.absorbed:
+        if node in self.absorbed or (node, 0) in self.tensors:
+            return
+        if node in self.pairs:
+            self.pair(node, self.pairs[node])
             return
         view = self.view(node)
         if view is not None:
@@ -330,6 +334,37 @@ class _Builder:
             output = self.tensor(self.label(node), node.results()[0], node)
         self.tensors[node, 0] = output
         self.stage(node, self.names.get(node, "stage"), output)
+
+    def paired(self) -> dict[Node, Node]:
+        """Return reductions, each with one of the same rows that it is computed with.
+
+        Not where results are halves: what else reads the first one's finds it rounded,
+        and the second one doesn't.
+        """
+        found: dict[Node, Node] = {}
+        for node, prologue in self.prologues.items():
+            joint = with_earlier(node, prologue)
+            first = None if joint is None else joint.first
+            if joint is None or first is None or first in found:
+                continue
+            elsewhere = node in self.joins.places or first in self.joins.places
+            exact = {self.storage(x.results()[0]) for x in (first, node)} == {"float32"}
+            if exact and not elsewhere and first not in self.prologues:
+                found[first] = node
+                self.prologues[node] = joint
+        return found
+
+    def pair(self, first: Node, second: Node) -> None:
+        """Add the stage that computes two reductions, each a lane of the result."""
+        spec = Spec((*first.specs[0].shape[:-1], 2))
+        wide = replace(second, specs=(spec,))
+        output = self.tensor(self.label(second), wide.results()[0], wide)
+        for lane, node in enumerate((first, second)):
+            self.tensors[node, 0] = replace(
+                output, shape=node.specs[0].shape, is_part=True, lane=lane
+            )
+        name = self.unused(f"{self.names.get(second, 'stage')}_pair")
+        self.stage(second, name, output)
 
     def join(self, node: Node, place: Place) -> None:
         """Write *node* into its blocks of a concatenation, or complete one."""

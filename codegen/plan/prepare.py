@@ -9,12 +9,13 @@ reshapes stands in the graph, where most of it costs nothing.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keramos.expr import call, operand
+from keramos.expr import call, const, operand
 from keramos.graph import Constant, Graph, Node, Value, apply, literal
 from keramos.plan.kernels import best, has_stage
 from keramos.plan.layout import (
@@ -27,6 +28,7 @@ from keramos.plan.layout import (
     table,
 )
 from keramos.plan.profile import DEVICES
+from keramos.plan.prologues import as_prologue, with_prologue
 from keramos.plan.recompute import recomputed, with_recomputed
 from keramos.primitives import (
     Contract,
@@ -37,6 +39,7 @@ from keramos.primitives import (
     Resize,
     Shape,
     Softmax,
+    Spec,
     Transpose,
 )
 
@@ -85,10 +88,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class _Cutter:
-    """Cuts sums for a target, and notes the kernels that it reads in pieces."""
+    """Cuts sums for a target, and notes the kernels that it reads in pieces.
+
+    *taken* are softmaxes that a product alone reads, which may compute them, and those
+    products; *maps* are the last steps of such softmaxes.
+    """
 
     target: Target
     regrouped: dict[Constant, Regrouped]
+    taken: dict[Node, Node]
+    maps: set[Node]
 
 
 def prepare(graph: Graph, *, target: Target | None = None) -> Prepared:
@@ -99,14 +108,17 @@ def prepare(graph: Graph, *, target: Target | None = None) -> Prepared:
     nothing is cut: in a loop the draws that add the pieces up cost more than they save.
     """
     results: dict[Node, tuple[Value, ...]] = {}
-    cutter = None if target is None else _Cutter(target, {})
+    cutter = None if target is None else _Cutter(target, {}, {}, set())
     cheap = frozenset[Node]() if target is None else recomputed(graph)
+    taken = {} if target is None else _taken(graph)
     inside: set[Node] = set()
 
     def visit(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         renewed = with_recomputed(replace(node, inputs=inputs), inside)
         if node in cheap:
             inside.add(renewed)
+        if cutter is not None and node in taken:
+            cutter.taken[renewed] = taken[node]
         results[node] = _visit(renewed, cutter) or renewed.results()
         return results[node]
 
@@ -114,6 +126,22 @@ def prepare(graph: Graph, *, target: Target | None = None) -> Prepared:
     outputs = tuple(map(_computed, prepared.outputs))
     regrouped = {} if cutter is None else cutter.regrouped
     return Prepared(replace(prepared, outputs=outputs), results, regrouped)
+
+
+def _taken(graph: Graph) -> dict[Node, Node]:
+    """Return the softmaxes of rows that only the left of a product reads, and that."""
+    uses = Counter(x.key for x in graph.uses().elements())
+    found = {}
+    for node in graph.nodes:
+        source = node.inputs[0].node if node.inputs else None
+        if source is None or not isinstance(node.primitive, Contract):
+            continue
+        last = len(source.specs[0].shape) - 1
+        rows = source.primitive in (Softmax(last), Softmax(last, log=True))
+        alone = uses[source, 0] == 1 and source.epilogue is None
+        if rows and alone and node.primitive.a_contract == (last,):
+            found[source] = node
+    return found
 
 
 def _computed(value: Value) -> Value:
@@ -154,6 +182,21 @@ def _reshape(x: Value, shape: list[int], node: Node) -> Value:
     if _sizes(x.shape) == shape:
         return x
     return apply(Reshape(tuple(shape)), x, origins=node.origins)[0]
+
+
+def _viewed(x: Value, shape: list[int], node: Node) -> Value:
+    """Return *x*, a Map with rows of the same length, as the Map of reshaped inputs."""
+    if x.node is None:
+        raise TypeError("only a Map is viewed through its inputs")
+    if _sizes(x.shape) == shape:
+        return x
+    outer = math.prod(shape[:-1])
+    inputs = []
+    for y in x.node.inputs:
+        sizes = _sizes(y.shape)
+        whole = math.prod(sizes[:-1]) == outer
+        inputs.append(_reshape(y, [*shape[:-1], sizes[-1]], node) if whole else y)
+    return apply(x.node.primitive, *inputs, origins=x.node.origins)[0]
 
 
 def _transpose(x: Value, order: list[int], node: Node) -> Value:
@@ -201,27 +244,89 @@ def _long_softmax(
 
     A single stage computes them for every texel. None where that is faster.
     """
-    x = node.operands[0]
+    x, target = node.operands[0], cutter.target
     whole = {"origins": node.origins}
+    product = cutter.taken.get(node)
     (top,) = apply(Reduce("max", (softmax.axis,), keepdims=True), x, **whole)
-    (powers,) = apply(Map(call("exp", operand(0) - operand(1))), x, top, **whole)
+    power = call("exp", operand(0) - operand(1))
+    (powers,) = apply(Map(power), x, top, **whole)
     adding = Reduce("sum", (softmax.axis,), keepdims=True)
     (total,) = apply(adding, powers, **whole)
     if softmax.log:
-        expr = operand(0) - operand(1) - call("log", operand(2))
-        (y,) = apply(Map(expr), x, top, total, **whole)
+        logarithm = operand(0) - operand(1) - call("log", operand(2))
+        found = [apply(Map(logarithm), x, top, total, **whole)]
     else:
-        (y,) = apply(Map(operand(0) / operand(1)), powers, total, **whole)
+        # Powers may be computed again rather than stored.
+        over = const(1) / operand(2)
+        again = apply(Map(power * over), x, top, total, **whole)
+        scaled = Map(operand(0) * (const(1) / operand(1)))
+        found = [again, apply(scaled, powers, total, **whole)]
     try:
-        single = cutter.target.cost(node)
-        several = sum(
-            cutter.target.cost(value.node)
-            for value in (top, powers, total, y)
-            if value.node is not None
-        )
+        least = target.cost(node)
+        chosen = None
+        for (y,) in found:
+            stored = y.node is not None and y.node.inputs[0].node is powers.node
+            cost = _sums(top, total, target, stored=stored)
+            cost += _final(y, product, target)
+            if cost < least:
+                least, chosen = cost, y
     except DoesNotFitError:
         return None
-    return _epilogue(y, node) if several < single else None
+    if chosen is None:
+        return None
+    if product is not None and chosen.node is not None:
+        cutter.maps.add(chosen.node)
+    return _epilogue(chosen, node)
+
+
+def _sums(top: Value, total: Value, target: Target, *, stored: bool) -> float:
+    """Return the microseconds of a softmax's maximum, and of its sum of powers."""
+    if top.node is None or total.node is None:
+        raise TypeError("a softmax reduces what it is given")
+    (powers,) = total.node.inputs
+    taking = _taking(powers, total.node, target, stored=stored)
+    apart = target.cost(top.node) + target.cost(total.node) + taking
+    # Of rows one draw computes both, unless what the second reads is stored.
+    adding = Reduce("sum", (_last(total.node),), keepdims=True)
+    rows = not stored and total.node.primitive == adding
+    return apart - DEVICES[target.limits.profile].draw if rows else apart
+
+
+def _taking(x: Value, reader: Node, target: Target, *, stored: bool = False) -> float:
+    """Return the microseconds of the Map that gives *x*.
+
+    It is computed by its *reader* if that takes less, unless it has to be *stored*.
+    """
+    prologue = None if x.node is None else as_prologue(x.node)
+    if x.node is None or prologue is None:
+        return 0.0 if x.node is None else target.cost(x.node)
+    kernel = best(reader, batch=target.batch, limits=target.limits)
+    computed = with_prologue(kernel, reader, prologue, target.limits)
+    draw = target.cost(x.node)
+    return draw if stored else min(computed.cost - kernel.cost, draw)
+
+
+def _final(y: Value, product: Node | None, target: Target) -> float:
+    """Return the microseconds of the Map that gives *y*; *product* may compute it."""
+    if y.node is None:
+        raise TypeError("a softmax ends with a Map")
+    if product is None or not isinstance(product.primitive, Contract):
+        return target.cost(y.node)
+    a, b = product.operands
+    contract = product.primitive
+    left, right = (
+        math.prod(_sizes(x.shape)[axis] for axis in _rest(x, axes))
+        for x, axes in (
+            (a, contract.a_contract + contract.a_batch),
+            (b, contract.b_contract + contract.b_batch),
+        )
+    )
+    count = math.prod(_sizes(a.shape)[axis] for axis in contract.a_batch)
+    k = _sizes(a.shape)[-1]
+    plain = Contract((2,), (1,), (0,), (0,))
+    pair = (Value(Spec((count, left, k))), Value(Spec((count, k, right))))
+    node = Node(plain, pair, plain.infer(*(x.spec for x in pair)))
+    return _taking(y, node, target)
 
 
 def _resize(node: Node, resize: Resize) -> tuple[Value, ...]:
@@ -323,7 +428,9 @@ def _contract(
         order = [*contract.b_batch, *contract.b_contract, *rest_b]
     right = _transpose(b, order, node)
     count = math.prod(batch)
-    left = _reshape(left, [count, math.prod(free_a), k], node)
+    shape_a = [count, math.prod(free_a), k]
+    rows = cutter is not None and left.node in cutter.maps
+    left = (_viewed if rows else _reshape)(left, shape_a, node)
     tail = [columns, k] if across else [k, columns]
     right = _reshape(right, [count, *tail], node)
     primitive = Contract((2,), (2 if across else 1,), (0,), (0,))

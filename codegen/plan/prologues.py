@@ -38,22 +38,30 @@ class Prologue:
     """A Map that its reader computes: input *main* has its shape.
 
     Of the other inputs, *own* have one value for each pixel, or a single one, and
-    *shared* one for each channel.
+    *shared* one for each channel. One of the own may be *earlier*: a reduction of the
+    main input that the reader computes first.
     """
 
     node: Node
     main: int
     own: tuple[int, ...]
     shared: tuple[int, ...]
+    earlier: int | None = None
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """Return the inputs but for the main one."""
-        return tuple(k for k in range(len(self.node.inputs)) if k != self.main)
+        """Return the inputs that are fetched beside the main one."""
+        mine = (self.main, self.earlier)
+        return tuple(k for k in range(len(self.node.inputs)) if k not in mine)
+
+    @property
+    def first(self) -> Node | None:
+        """Return the reduction that the reader computes first."""
+        return None if self.earlier is None else self.node.inputs[self.earlier].node
 
     @property
     def others(self) -> tuple[Value, ...]:
-        """Return the values of the inputs but for the main one."""
+        """Return the values of the inputs that are fetched beside the main one."""
         return tuple(self.node.inputs[k] for k in self.numbers)
 
 
@@ -118,6 +126,36 @@ def prologues(graph: Graph, *, batch: int, limits: Limits) -> dict[Node, Prologu
         ) and _pays(takers, prologue, batch, limits):
             found |= dict.fromkeys(takers, prologue)
     return found
+
+
+def with_earlier(node: Node, prologue: Prologue) -> Prologue | None:
+    """Return the prologue of *node* that computes a reduction of the same rows first.
+
+    None where it needs none: both reduce all channels, and nothing else, to a number.
+    """
+    main = prologue.node.inputs[prologue.main]
+    for k in prologue.own:
+        first = prologue.node.inputs[k].node
+        rest = [
+            x for i, x in enumerate(prologue.node.inputs) if i not in (k, prologue.main)
+        ]
+        if (
+            first is not None
+            and _reduces_rows(first)
+            and _reduces_rows(node)
+            and first.inputs[0].key == main.key
+            and all(x.constant is not None for x in rest)
+        ):
+            return replace(prologue, earlier=k)
+    return None
+
+
+def _reduces_rows(node: Node) -> bool:
+    """Return whether *node* reduces the channels of each pixel, and does no more."""
+    if not isinstance(node.primitive, Reduce) or node.epilogue is not None:
+        return False
+    last = len(node.inputs[0].shape) - 1
+    return node.primitive.axes == (last,) and node.primitive.keepdims
 
 
 def _readers(graph: Graph) -> dict[ValueKey, Collection[Node | None]]:
@@ -207,4 +245,7 @@ def with_prologue(
     )
     before, after = (fragment_time(x, device, scattered=False) for x in (plain, whole))
     lasting = max(kernel.cost - device.draw * kernel.strips, 0.0)
-    return replace(kernel, cost=kernel.cost + lasting * (after / before - 1))
+    more = lasting * (after / before - 1)
+    if prologue.earlier is None:
+        return replace(kernel, cost=kernel.cost + more)
+    return replace(kernel, family="reduce_twice", cost=kernel.cost + lasting + more)

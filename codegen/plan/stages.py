@@ -25,7 +25,8 @@ class Tensor:
     is added to the indexes ``(n, d, h, w, b)``: a slice is a view, and *is_part* marks
     it, since it may begin at 0. A step of a sequence is a view too: *moment* is the
     axis to which the number of the step is added, times *pace*. *storage* is the format
-    of the texels: bytes hold codes.
+    of the texels: bytes hold codes. A result of one channel may be one *lane* of texels
+    that hold another one too.
     """
 
     shape: Shape
@@ -37,6 +38,7 @@ class Tensor:
     moment: int | None = None
     pace: int = 1
     storage: Storage = "float32"
+    lane: int | None = None
 
     @property
     def is_whole(self) -> bool:
