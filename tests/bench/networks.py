@@ -85,26 +85,6 @@ def models() -> dict[str, Callable[[], Any]]:
         x = layers.LSTM(128)(x)
         return keras.Model(tokens, layers.Dense(1, activation="sigmoid")(x))
 
-    def transformer(blocks: int) -> Any:
-        tokens = keras.Input((64, 128))
-        x = tokens
-        for _ in range(blocks):
-            y = layers.LayerNormalization()(x)
-            x = layers.Add()([x, layers.MultiHeadAttention(4, 32)(y, y)])
-            y = layers.LayerNormalization()(x)
-            y = layers.Dense(256, activation="gelu")(y)
-            x = layers.Add()([x, layers.Dense(128)(y)])
-        return keras.Model(tokens, x)
-
-    def groupnorm() -> Any:
-        image = keras.Input((32, 32, 64))
-        x = image
-        for _ in range(2):
-            x = layers.GroupNormalization(8)(x)
-            x = layers.Activation("swish")(x)
-            x = layers.Conv2D(64, 3, padding="same")(x)
-        return keras.Model(image, layers.Add()([image, x]))
-
     return {
         "digits": digits,
         "squeezenet": squeezenet,
@@ -113,10 +93,40 @@ def models() -> dict[str, Callable[[], Any]]:
         "densenet121": lambda: applications.DenseNet121(weights=None),
         "efficientnetb0": lambda: applications.EfficientNetB0(weights=None),
         "lstm80": lstm,
-        "transformer": lambda: transformer(1),
-        "transformer4": lambda: transformer(4),
+        "transformer": lambda: transformer(blocks=1),
+        "transformer4": lambda: transformer(blocks=4),
         "groupnorm": groupnorm,
     }
+
+
+def transformer(*, blocks: int) -> Any:
+    """Return so many blocks of attention and two Dense layers, each normalised."""
+    import keras
+    from keras import layers
+
+    tokens = keras.Input((64, 128))
+    x = tokens
+    for _ in range(blocks):
+        y = layers.LayerNormalization()(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(4, 32)(y, y)])
+        y = layers.LayerNormalization()(x)
+        y = layers.Dense(256, activation="gelu")(y)
+        x = layers.Add()([x, layers.Dense(128)(y)])
+    return keras.Model(tokens, x)
+
+
+def groupnorm() -> Any:
+    """Return a residual block of normalised groups."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((32, 32, 64))
+    x = image
+    for _ in range(2):
+        x = layers.GroupNormalization(8)(x)
+        x = layers.Activation("swish")(x)
+        x = layers.Conv2D(64, 3, padding="same")(x)
+    return keras.Model(image, layers.Add()([image, x]))
 
 
 @contextmanager
