@@ -4,7 +4,7 @@
 //
 // MEAN divides by their number. COUNT_D, COUNT_H, COUNT_W are the lengths of the reduced
 // axes, 1 for the others. With OVER_CHANNELS the result is in lane 0. READ reads x through
-// at0, or computes it: ROW, OWN and SHARED fetch what that needs.
+// at0, or computes it: ONCE, OWN and SHARED fetch what that needs.
 
 vec4 inside(vec4 x, int b) {
     ivec4 c = 4 * b + ivec4(0, 1, 2, 3);
@@ -14,7 +14,7 @@ vec4 inside(vec4 x, int b) {
 
 vec4 value(int n, int d, int h, int w, int b) {
     vec4 total = vec4(START);
-    ROW(0, n, d, h, w)
+    ONCE(0, n, d, h, w)
 #if !OVER_CHANNELS
     SHARED(n, b)
 #endif

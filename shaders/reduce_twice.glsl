@@ -25,7 +25,7 @@ vec4 value(int n, int d, int h, int w, int b) {
     float whole = COMBINE_FIRST(left, right);
     EARLIER = MEAN_FIRST ? whole / count : whole;
     total = vec4(START);
-    ROW(0, n, d, h, w)
+    ONCE(0, n, d, h, w)
     OWN(0, n, d, h, w)
     for (int i = 0; i < IN_BLOCKS; ++i) {
         SHARED(n, i)

@@ -640,7 +640,7 @@ EARLIER = "vec4(EARLIER)"
 # READ fetches what a stage sums up, of its pixel number p: see _prologue().
 _NO_PROLOGUE = """\
 #define SHARED(n, b)
-#define ROW(p, n, d, h, w)
+#define ONCE(p, n, d, h, w)
 #define OWN(p, n, d, h, w)
 #define READ(p, n, d, h, w, b) at0(n, d, h, w, b)
 """
@@ -650,7 +650,7 @@ def _prologue(stage: Stage, prologue: Prologue, sizes: Sizes) -> str:
     """Return the macros that compute what the stage reads.
 
     SHARED fetches what is the same for all pixels, once for each step of the sum; OWN
-    what is the same for all channels, once for each pixel, or ROW does, once for all
+    what is the same for all channels, once for each pixel, or ONCE does, once for all
     that a fragment reduces. READ computes the texel.
     """
     names = _operands(stage, prologue)
@@ -686,7 +686,7 @@ def _prologue(stage: Stage, prologue: Prologue, sizes: Sizes) -> str:
             *_within(shape[-1] or 0, "r", "PROLOGUE", sizes),
             "}",
             f"#define SHARED(n, b) {fetched}",
-            f"#define ROW(p, n, d, h, w) {once if outside else ''}",
+            f"#define ONCE(p, n, d, h, w) {once if outside else ''}",
             f"#define OWN(p, n, d, h, w) {'' if outside else once}",
             f"#define READ(p, n, d, h, w, b) prologue({', '.join(passed)}, b)\n",
         ]
