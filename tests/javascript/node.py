@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keramos.emit.javascript import emit_javascript
+from keramos.emit.javascript import emit_javascript, emit_webassembly
 from keramos.graph import Graph
 from keramos.plan.names import constant_names
 
@@ -52,13 +52,20 @@ class Node:
         )
 
     def run(
-        self, text: str, tensors: dict[str, Array], inputs: Sequence[Array], n: int
+        self,
+        text: str,
+        tensors: dict[str, Array],
+        inputs: Sequence[Array],
+        n: int,
+        *,
+        binary: bytes = b"",
     ) -> Any:  # noqa: ANN401 - JSON
-        """Return what the module *text* answers."""
+        """Return what the module *text* answers, with the kernels *binary* if any."""
         path = Path(self._folder.name) / f"cpu{next(self._numbers)}.mjs"
         path.write_text(text)
         request = {
             "module": str(path),
+            "kernels": base64.b64encode(binary).decode(),
             "tensors": {name: _encoded(x) for name, x in tensors.items()},
             "inputs": [_encoded(x.astype(np.float32)) for x in inputs],
             "n": n,
@@ -86,8 +93,8 @@ def _decoded(text: str) -> Array:
     return np.frombuffer(base64.b64decode(text), np.float32)
 
 
-def run(graph: Graph, inputs: Sequence[Array]) -> Results:
-    """Emit *graph* and return what its module computes."""
+def run(graph: Graph, inputs: Sequence[Array], *, kernels: bool = False) -> Results:
+    """Emit *graph*, with *kernels* or without, and return what its module computes."""
     names = constant_names(graph)
     tensors = {
         name: value.constant.array()
@@ -95,7 +102,12 @@ def run(graph: Graph, inputs: Sequence[Array]) -> Results:
         if value.constant is not None
     }
     n = len(inputs[0])
-    answer = node().run(emit_javascript(graph, names=names), tensors, inputs, n)
+    vectors = emit_webassembly(graph, names=names) if kernels else None
+    if vectors is None:
+        answer = node().run(emit_javascript(graph, names=names), tensors, inputs, n)
+    else:
+        text, binary = vectors.text, vectors.binary
+        answer = node().run(text, tensors, inputs, n, binary=binary)
     shapes = [tuple(d or 0 for d in spec.shape) for spec in graph.output_specs]
     outputs = [
         _decoded(text).reshape(n, *shape)
@@ -120,9 +132,10 @@ def check(graph: Graph, inputs: Sequence[Array] | None = None) -> None:
     wide = [x.astype(np.float64) if x.dtype == np.float32 else x for x in inputs]
     expected = graph.evaluate(*wide)
 
-    actual = run(graph, inputs).outputs
+    for kernels in (False, True):
+        actual = run(graph, inputs, kernels=kernels).outputs
 
-    for a, e in zip(actual, expected, strict=True):
-        assert a.shape == e.shape
-        scale = max(1.0, np.abs(e).max(initial=0))
-        assert np.abs(a - e).max(initial=0) <= TOLERANCE * scale
+        for a, e in zip(actual, expected, strict=True):
+            assert a.shape == e.shape
+            scale = max(1.0, np.abs(e).max(initial=0))
+            assert np.abs(a - e).max(initial=0) <= TOLERANCE * scale

@@ -1,6 +1,6 @@
 // Run emitted modules for tests: one request per line of JSON, one answer per line.
 //
-// A request is {module, tensors, inputs, n}, an answer {outputs, stages}; arrays are
+// A request is {module, kernels, tensors, inputs, n}, an answer {outputs, stages}; arrays are
 // [type, base64 of the bytes].
 
 import { createInterface } from "node:readline";
@@ -22,10 +22,16 @@ function encoded(array) {
   );
 }
 
-async function answer({ module, tensors, inputs, n }) {
+async function instance(text) {
+  const { instance } = await WebAssembly.instantiate(Buffer.from(text, "base64"));
+  return instance.exports;
+}
+
+async function answer({ module, kernels, tensors, inputs, n }) {
   const { create } = await import(pathToFileURL(module));
   const constants = Object.entries(tensors).map(([name, x]) => [name, decoded(x)]);
-  const model = create(Object.fromEntries(constants));
+  const exports = kernels === "" ? undefined : await instance(kernels);
+  const model = create(Object.fromEntries(constants), exports);
   const arrays = inputs.map(decoded);
   // The second run must not see what the first one left behind.
   model.run(arrays, n);

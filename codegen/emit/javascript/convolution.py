@@ -32,14 +32,14 @@ from keramos.plan.javascript import Source
 from keramos.primitives import Conv
 
 # More phases of a transposed convolution than this would make too much text.
-_MOST_PHASES = 16
+MOST_PHASES = 16
 # Wider windows of depthwise convolutions are looped over rather than written out.
 _WRITTEN_OUT = 9
 _TILE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Sizes:
+class Sizes:
     """The lengths of a convolution; *depth* and *filters* are those of a group."""
 
     outputs: Shape
@@ -55,7 +55,7 @@ class _Job:
 
     f: Function
     image: Image
-    sizes: _Sizes
+    sizes: Sizes
     kernel: Operand
     results: Store
 
@@ -65,16 +65,16 @@ def emit_conv(f: Function, conv: Conv, target: Source) -> None:
     x, kernel = f.operands[:2]
     *window, depth, filters = kernel.shape
     raw = known(conv.infer(*(operand.spec for operand in f.operands[:2]))[0].shape)
-    sizes = _Sizes(raw[:-1], tuple(window), conv.groups, depth, filters // conv.groups)
+    sizes = Sizes(raw[:-1], tuple(window), conv.groups, depth, filters // conv.groups)
     image = Image(f.read(x), x.shape[:-1], x.shape[-1], (0,) * len(window))
     depthwise = depth == 1 and conv.groups > 1
-    lows = _lows(conv, image, sizes)
-    axes = _axes(conv, sizes, lows, conv.input_dilation)
-    if math.prod(map(len, axes)) > (1 if depthwise else _MOST_PHASES):
+    lows = zeros_before(conv, image, sizes)
+    axes = phases_by_axis(conv, sizes, lows, conv.input_dilation)
+    if math.prod(map(len, axes)) > (1 if depthwise else MOST_PHASES):
         ones = (1,) * len(window)
         none = [(0, 0)] * len(window)
         image = padded(f, image, none, spread=conv.input_dilation)
-        axes = _axes(conv, sizes, lows, ones)
+        axes = phases_by_axis(conv, sizes, lows, ones)
     reached = [reach(axis, d) for axis, d in zip(axes, image.sizes, strict=True)]
     image = padded(f, image, reached)
     results = store(f, target, raw, channels=raw[-1])
@@ -91,7 +91,7 @@ def emit_conv(f: Function, conv: Conv, target: Source) -> None:
     results.finish()
 
 
-def _lows(conv: Conv, image: Image, sizes: _Sizes) -> list[int]:
+def zeros_before(conv: Conv, image: Image, sizes: Sizes) -> list[int]:
     """Return the zeros in front of each axis of the dilated input."""
     return [
         zeros((d - 1) * spread + 1, (w - 1) * dilation + 1, stride, padding)[0]
@@ -107,14 +107,14 @@ def _lows(conv: Conv, image: Image, sizes: _Sizes) -> list[int]:
     ]
 
 
-def _axes(
-    conv: Conv, sizes: _Sizes, lows: Sequence[int], spread: Sequence[int]
+def phases_by_axis(
+    conv: Conv, sizes: Sizes, lows: Sequence[int], spread: Sequence[int]
 ) -> list[list[Phase]]:
     steps = zip(conv.strides, conv.dilation, spread, strict=True)
     return list(map(phases, sizes.outputs, sizes.window, steps, lows))
 
 
-def _starts(phase: Sequence[Phase], image: Image) -> int:
+def first_window(phase: Sequence[Phase], image: Image) -> int:
     """Return where in the padded image the first window of a phase begins."""
     return sum(
         (axis.first + before) * step
@@ -130,12 +130,12 @@ def _product(job: _Job, phase: tuple[Phase, ...]) -> None:
     spacing = [axis.spacing * s for axis, s in zip(phase, image.strides, strict=True)]
     taps = [axis.taps for axis in phase]
     to_steps = strides((*sizes.outputs, sizes.groups * sizes.filters))[:-1]
-    loops, run = _runs(taps, spacing, sizes.depth)
+    loops, run = window_runs(taps, spacing, sizes.depth)
     rows = math.prod(counts)
     matrix = _packed(job, phase, rows)
     product = Product(
         x=image.name,
-        at=offsets(f, "at", counts, steps, _starts(phase, image)),
+        at=offsets(f, "at", counts, steps, first_window(phase, image)),
         to=offsets(
             f,
             "to",
@@ -165,7 +165,7 @@ def offsets(
     return Offsets(name=f.table(text, wanted))
 
 
-def _runs(
+def window_runs(
     taps: Sequence[int], spacing: Sequence[int], depth: int
 ) -> tuple[tuple[tuple[int, int], ...], int]:
     """Return the loops over a window, neighbours in memory joined into one run."""
@@ -239,7 +239,7 @@ def _depthwise(job: _Job, phase: tuple[Phase, ...]) -> None:
     *outer, last = phase
     channels = sizes.groups * sizes.filters
     height = min(_TILE, last.count) if last.taps <= _WRITTEN_OUT else 1
-    at = str(_starts(phase, image))
+    at = str(first_window(phase, image))
     to = "0"
     steps = strides((*sizes.outputs, channels))
     depth = f.depth

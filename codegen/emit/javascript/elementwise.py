@@ -144,15 +144,15 @@ def store(f: Function, target: Source, raw: Shape, *, channels: int = 0) -> Stor
     dtypes: list[DType] = ["float32", *(x.dtype for x in extras)]
     spec = f.node.specs[0]
     shape = known(spec.shape)
-    follows = [_follows(x, raw, channels) for x in extras]
-    if channels and shape == raw and None not in follows and cost(expr) <= _INLINE:
+    how = [follows(x, raw, channels) for x in extras]
+    if channels and shape == raw and None not in how and cost(expr) <= _INLINE:
         finite = isinstance(f.node.primitive, Conv | Contract)
         compiled = program(expr, dtypes, spec.dtype, finite=finite)
         f.module.support |= compiled.support
         listed = tuple(
-            _Extra(f.read(x, "extra"), how)
-            for x, how in zip(extras, follows, strict=True)
-            if how is not None
+            _Extra(f.read(x, "extra"), each)
+            for x, each in zip(extras, how, strict=True)
+            if each is not None
         )
         return Store(f, y, compiled, listed)
     plain = y if length(raw) == length(shape) else f.scratch(length(raw), "plain")
@@ -165,7 +165,7 @@ def store(f: Function, target: Source, raw: Shape, *, channels: int = 0) -> Stor
     return Store(f, plain, rest=rest)
 
 
-def _follows(x: Operand, raw: Shape, channels: int) -> str | None:
+def follows(x: Operand, raw: Shape, channels: int) -> str | None:
     """Return how the index into *x* follows from the number of a result."""
     if x.size == 1:
         return "one"

@@ -26,7 +26,7 @@ _LARGE = 1e15
 
 
 @dataclass(frozen=True, slots=True)
-class _Term:
+class Term:
     """An operator on terms that stand before it."""
 
     op: str
@@ -43,7 +43,7 @@ class Program:
     *finite* says that the text may count on finite numbers.
     """
 
-    terms: tuple[_Term, ...]
+    terms: tuple[Term, ...]
     dtypes: tuple[DType, ...]
     result: DType
     finite: bool = False
@@ -86,28 +86,28 @@ class Program:
             texts.append(text)
         return lines, bare(self._stored(texts[-1]))
 
-    def _term(self, term: _Term, texts: Sequence[str], operands: Sequence[str]) -> str:
+    def _term(self, term: Term, texts: Sequence[str], operands: Sequence[str]) -> str:
         if term.op == "const":
             return number_text(term.value)
         if term.op == "input":
             return operands[term.index]
         args = []
         for place, arg in enumerate(term.args):
-            given = self._is_truth(arg)
-            if self._takes_truth(term, place):
+            given = self.is_truth(arg)
+            if self.takes_truth(term, place):
                 args.append(texts[arg] if given else f"({texts[arg]} !== 0)")
             else:
                 args.append(f"({texts[arg]} ? 1 : 0)" if given else texts[arg])
         return JAVASCRIPT[term.op].format(*args)
 
-    def _is_rectifier(self, term: _Term) -> bool:
+    def _is_rectifier(self, term: Term) -> bool:
         """Return whether *term* is ``max(x, 0)``."""
-        if term.op != "max" or self._is_truth(term.args[0]):
+        if term.op != "max" or self.is_truth(term.args[0]):
             return False
         other = self.terms[term.args[1]]
         return other.op == "const" and other.value == 0
 
-    def _takes_truth(self, term: _Term, place: int) -> bool:
+    def takes_truth(self, term: Term, place: int) -> bool:
         """Return whether operand *place* of *term* is a truth value."""
         if term.op in _LOGIC:
             return True
@@ -115,10 +115,10 @@ class Program:
             return place == 0 or self._both_truth(term)
         return False
 
-    def _both_truth(self, term: _Term) -> bool:
-        return self._is_truth(term.args[1]) and self._is_truth(term.args[2])
+    def _both_truth(self, term: Term) -> bool:
+        return self.is_truth(term.args[1]) and self.is_truth(term.args[2])
 
-    def _is_truth(self, number: int) -> bool:
+    def is_truth(self, number: int) -> bool:
         """Return whether the text of a term gives true and false."""
         term = self.terms[number]
         if term.op == "where":
@@ -138,7 +138,7 @@ class Program:
 
     def _stored(self, text: str) -> str:
         last = len(self.terms) - 1
-        if self._is_truth(last):
+        if self.is_truth(last):
             return f"{text} ? 1 : 0"
         if self.result == "bool" and not self._is_stored_truth(last):
             return f"{text} !== 0 ? 1 : 0"
@@ -155,13 +155,13 @@ def program(
     expr: Expr, dtypes: Sequence[DType], result: DType, *, finite: bool = False
 ) -> Program:
     """Return *expr* of operands of *dtypes*, stored as *result*."""
-    terms: dict[_Term, int] = {}
+    terms: dict[Term, int] = {}
     known: dict[int, int] = {}
 
     def number(part: Expr) -> int:
         if id(part) not in known:
             args = tuple(map(number, part.args))
-            term = _Term(part.op, args, part.value, part.index)
+            term = Term(part.op, args, part.value, part.index)
             known[id(part)] = terms.setdefault(term, len(terms))
         return known[id(part)]
 

@@ -20,7 +20,8 @@ class Module:
     """What the functions of a module need beside their text.
 
     *tables* are what is computed when the model is created: variables by the text that
-    computes them. *uses* are the places at which each buffer is used.
+    computes them. *uses* are the places at which each buffer is used. *placed* are the
+    lengths of those tables that lie in the memory of WebAssembly.
     """
 
     tensors: Mapping[Value, str]
@@ -28,6 +29,7 @@ class Module:
     names: Names
     tables: dict[str, str] = field(default_factory=dict)
     support: set[str] = field(default_factory=set)
+    placed: dict[str, int] = field(default_factory=dict)
 
     def table(self, text: str, wanted: str) -> str:
         """Return the variable that holds what *text* computes."""

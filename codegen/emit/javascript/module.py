@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from keramos.emit.describe import layers
@@ -23,7 +23,8 @@ from keramos.emit.javascript.movement import (
 from keramos.emit.javascript.pooling import emit_window
 from keramos.emit.javascript.product import tile
 from keramos.emit.javascript.reduction import emit_reduce, emit_softmax
-from keramos.emit.javascript.support import support
+from keramos.emit.javascript.support import PLACE, support
+from keramos.emit.wasm import Routine, UnsupportedError, assemble, kernel_of
 from keramos.errors import quoted
 from keramos.graph import Graph, Value
 from keramos.plan.cpu import Names, result_name
@@ -54,6 +55,10 @@ from keramos.primitives import (
     Window,
 )
 from keramos.text import js_literal
+
+# The memory of WebAssembly is addressed in 32 bits, in vectors of 4 numbers of 4 bytes.
+_MOST_BYTES = 2**32
+_LANES = _BYTES = 4
 
 # Words of JavaScript that aren't Python's, and names that the module uses itself.
 _RESERVED = frozenset(
@@ -103,15 +108,21 @@ _RESERVED = frozenset(
         "create",
         "data",
         "forward",
+        "free",
         "inputs",
+        "kernels",
         "lanczos3",
         "lanczos5",
         "mod",
+        "memory",
         "name",
         "nearest",
+        "numbers",
         "offsets",
         "outputs",
         "pack",
+        "place",
+        "placed",
         "results",
         "run",
         "sample",
@@ -139,14 +150,48 @@ def emit_javascript(
     and numbers of each stage's results for the first sample. *where* names the model in
     errors. Raises CompileError for free dimensions.
     """
+    return _text(*_written(graph, names, where, kernels=False))
+
+
+@dataclass(frozen=True, slots=True)
+class WebAssembly:
+    """An ES module, and the kernels that it calls: as bytes, and as functions."""
+
+    text: str
+    binary: bytes
+    routines: Mapping[str, Routine]
+
+
+def emit_webassembly(
+    graph: Graph, *, names: Mapping[Value, str], where: str | None = None
+) -> WebAssembly | None:
+    """Return what ``cpu.js`` computes with kernels in WebAssembly where there are some.
+
+    ``create(tensors, kernels)`` takes the exports of an instance. Returns None if no
+    stage has a kernel, or if they need more than 4 GB. Raises CompileError for free
+    dimensions.
+    """
+    planned, writer = _written(graph, names, where, kernels=True)
+    size = _memory(writer.module)
+    if not writer.kernels or size > _MOST_BYTES:
+        return None
+    routines = {users[0].function: x for x, users in writer.kernels.items()}
+    binary = assemble(routines, size=size)
+    return WebAssembly(_text(planned, writer), binary, routines)
+
+
+def _written(
+    graph: Graph, names: Mapping[Value, str], where: str | None, *, kernels: bool
+) -> tuple[Plan, _Writer]:
+    """Return the plan of *graph*, and what its stages were written to."""
     taken = Names(_RESERVED)
     planned = plan(graph, taken, where=where or quoted(graph.name))
     uses = {buffer: list(places) for buffer, places in planned.uses.items()}
-    writer = _Writer(Module(names, uses, taken))
+    writer = _Writer(Module(names, uses, taken), in_memory=kernels)
     for stage in planned.stages:
         writer.lines += writer.calls(stage)
         writer.lines += _taps(writer.module, stage)
-    return _text(planned, writer)
+    return planned, writer
 
 
 def _taps(module: Module, stage: Stage) -> list[str]:
@@ -164,10 +209,14 @@ def _taps(module: Module, stage: Stage) -> list[str]:
 class _Writer:
     """The module so far: closures, the lines of ``forward``, and functions.
 
-    Stages that do the same with other numbers share the function of the first one.
+    Stages that do the same with other numbers share the function of the first one. If
+    *in_memory*, what stages compute lies in the memory of WebAssembly, and *kernels*
+    are those functions that are written for it.
     """
 
     module: Module
+    in_memory: bool
+    kernels: dict[Routine, list[Stage]] = field(default_factory=dict)
     functions: dict[str, list[Stage]] = field(default_factory=dict)
     closures: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -186,10 +235,38 @@ class _Writer:
             for source, x in zip(stage.operands, node.inputs, strict=True)
         )
         f = Function(self.module, stage.function, node, stage.place, operands)
+        if self.in_memory:
+            lines = self._kernel(replace(f, arguments={}, lines=[]), stage, target)
+            if lines:
+                return lines
         _emit(f, target)
+        return [self._call(f, stage)]
+
+    def _call(self, f: Function, stage: Stage) -> str:
+        """Return the call of *f*, which is added to the functions."""
         users = self.functions.setdefault(f.text, [])
+        users.append(replace(stage, function=f.name))
+        return f.call(users[0].function)
+
+    def _kernel(self, f: Function, stage: Stage, target: Source) -> list[str]:
+        """Return the statements of *stage* if it has a kernel, else none."""
+        module = self.module
+        kept = (module.uses, module.tables, module.support, module.placed)
+        module.uses, module.tables = dict(module.uses), dict(module.tables)
+        module.support, module.placed = set(module.support), dict(module.placed)
+        try:
+            kernel = kernel_of(f, target)
+        except UnsupportedError:
+            module.uses, module.tables, module.support, module.placed = kept
+            return []
+        users = self.kernels.setdefault(kernel.routine(), [])
         users.append(stage)
-        return [f.call(users[0].function)]
+        listed = ", ".join(f"{x}.byteOffset" for x in f.arguments.values())
+        return [
+            *(self._call(before, stage) for before in kernel.before),
+            f"kernels.{users[0].function}({listed});",
+            *(self._call(further, stage) for further in kernel.further),
+        ]
 
     def _closure(self, stage: Stage, loop: Loop) -> str:
         """Return the function that runs a Scan over what ``create`` holds."""
@@ -226,10 +303,15 @@ class _Writer:
 
 def _function(text: str, users: Sequence[Stage]) -> str:
     """Return the function of *users* with its comment."""
+    return f"{_function_comment(users)}\nfunction {users[0].function}{text}"
+
+
+def _function_comment(users: Sequence[Stage]) -> str:
+    """Return the comment of the first of *users*, and the names of the others."""
     comment = _comment(users[0])
     if len(users) > 1:
         comment += f"; {', '.join(stage.function for stage in users[1:])} too"
-    return f"{comment}\nfunction {users[0].function}{text}"
+    return comment
 
 
 def _is_view(stage: Stage) -> bool:
@@ -318,10 +400,11 @@ def _text(planned: Plan, writer: _Writer) -> str:
     outputs = [(module.variable(y), _length(y)) for y in planned.outputs]
     parts = [*support(module.support), *_tiles(module.support)]
     parts += map(_function, writer.functions, writer.functions.values())
+    if writer.in_memory:
+        parts.insert(0, "\n".join(map(_kernel_comment, writer.kernels.values())))
     lines = [
-        "/** Return the model whose constants are *tensors*: typed arrays by name. */",
-        "export function create(tensors) {",
-        *_indented(_buffers(module)),
+        *(_HEAD_IN_MEMORY if writer.in_memory else _HEAD),
+        *_indented(_buffers(module, in_memory=writer.in_memory)),
         *_indented(f"const {name} = {text};" for text, name in module.tables.items()),
         *_indented(
             line for text in writer.closures for line in ["", *text.split("\n")]
@@ -350,10 +433,44 @@ def _indented(lines: Iterable[str]) -> list[str]:
     return [f"  {line}" if line else "" for line in lines]
 
 
-def _buffers(module: Module) -> list[str]:
+_HEAD = (
+    "/** Return the model whose constants are *tensors*: typed arrays by name. */",
+    "export function create(tensors) {",
+)
+_HEAD_IN_MEMORY = (
+    "/**",
+    " * Return the model whose constants are *tensors*: typed arrays by name. What it",
+    " * computes lies in the memory of *kernels*, the exports of cpu.wasm.",
+    " */",
+    "export function create(tensors, kernels) {",
+)
+
+
+def _kernel_comment(users: Sequence[Stage]) -> str:
+    """Return what a kernel computes."""
+    return _function_comment(users).replace("// ", f"// {users[0].function}: ", 1)
+
+
+def _memory(module: Module) -> int:
+    """Return the bytes that the arena and the constants of kernels take.
+
+    Vectors may reach beyond the last of them.
+    """
+    _, size = arena(module.uses)
+    sizes = [size, *module.placed.values(), _LANES]
+    return sum(-(-count // _LANES) * _LANES for count in sizes) * _BYTES
+
+
+def _buffers(module: Module, *, in_memory: bool) -> list[str]:
     """Return the declarations of the arena and its parts."""
     offsets, size = arena(module.uses)
     lines = [f"const arena = new Float32Array({size});"]
+    if in_memory:
+        lines = [
+            f"const arena = new Float32Array(kernels.memory.buffer, 0, {size});",
+            f"let free = {-(-size // _LANES) * _LANES};",
+            *PLACE.strip().split("\n"),
+        ]
     for buffer in module.uses:
         start = offsets[buffer]
         place = f"arena.subarray({start}, {start + buffer.length})"

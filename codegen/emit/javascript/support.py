@@ -28,7 +28,8 @@ function offsets(sizes, strides, start) {
 }
 """
 
-# A last block that isn't full begins earlier: its first columns stand twice.
+# A last block that isn't full begins earlier: its first columns stand twice. If there
+# are fewer columns than a block has, the last one stands again instead.
 PACK = """
 /** Lay out the columns of matrices in blocks of width, row by row, for the kernels. */
 function pack(x, rows, columns, width, count, y) {
@@ -38,15 +39,28 @@ function pack(x, rows, columns, width, count, y) {
   let k = 0;
   for (let matrix = 0; matrix < count; matrix++) {
     for (let block = 0; block < blocks; block++) {
-      const first = matrix * size + Math.min(block * width, size - width);
+      const first = Math.max(Math.min(block * width, size - width), 0);
       for (let row = 0; row < rows.length; row++) {
         for (let column = first; column < first + width; column++) {
-          packed[k++] = x[rows[row] + columns[column]];
+          const place = matrix * size + Math.min(column, size - 1);
+          packed[k++] = x[rows[row] + columns[place]];
         }
       }
     }
   }
   return packed;
+}
+"""
+
+# Within create, which knows the memory and what is free there.
+PLACE = """
+/** Return a copy of numbers that kernels can read. */
+function place(numbers) {
+  const { length } = numbers;
+  const placed = new Float32Array(kernels.memory.buffer, free * 4, length);
+  placed.set(numbers);
+  free += Math.ceil(length / 4) * 4;
+  return placed;
 }
 """
 
