@@ -31,13 +31,19 @@ function milliseconds(task, macs) {
   return least;
 }
 
-async function keramos({ name, tensors, input }) {
-  const { create } = await import(pathToFileURL(resolve(folder, `${name}.mjs`)));
+async function keramos({ tensors, input }, file, kernels) {
+  const { create } = await import(pathToFileURL(resolve(folder, file)));
   const entries = Object.entries(tensors);
   const constants = entries.map(([key, shape]) => [key, random(size(shape))]);
-  const model = create(Object.fromEntries(constants));
+  const model = create(Object.fromEntries(constants), kernels);
   const x = [random(size(input))];
   return () => model.run(x, 1);
+}
+
+async function vectors(layer) {
+  const binary = readFileSync(join(folder, `${layer.name}.wasm`));
+  const { instance } = await WebAssembly.instantiate(binary);
+  return keramos(layer, `${layer.name}_wasm.mjs`, instance.exports);
 }
 
 async function tensorflow(load) {
@@ -82,7 +88,10 @@ function kerasJs(load) {
   };
 }
 
-const runners = { keramos };
+const runners = {
+  JavaScript: (layer) => keramos(layer, `${layer.name}.mjs`),
+  WebAssembly: vectors,
+};
 if (peers !== undefined) {
   const load = createRequire(join(resolve(peers), "peers.cjs"));
   runners["TensorFlow.js"] = await tensorflow(load);

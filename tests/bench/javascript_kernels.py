@@ -1,4 +1,4 @@
-"""Time single layers of the JavaScript CPU path in Node.
+"""Time single layers of the CPU path for JavaScript in Node.
 
     python tests/bench/javascript_kernels.py [PEERS]
 
@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from keramos.emit.javascript import emit_javascript
+from keramos.emit.javascript import emit_javascript, emit_webassembly
 from keramos.expr import call, operand
 from keramos.graph import Graph, Value, apply, literal
 from keramos.plan.names import constant_names
@@ -115,6 +115,10 @@ def main() -> None:
             names = constant_names(graph)
             text = emit_javascript(graph, names=names)
             (Path(folder) / f"{layer.name}.mjs").write_text(text)
+            vectors = emit_webassembly(graph, names=names)
+            if vectors is not None:
+                (Path(folder) / f"{layer.name}_wasm.mjs").write_text(vectors.text)
+                (Path(folder) / f"{layer.name}.wasm").write_bytes(vectors.binary)
             rows.append(
                 {
                     "name": layer.name,
