@@ -15,7 +15,7 @@ from keramos.emit.activation import emit_activation
 from keramos.emit.directory import write, written
 from keramos.emit.gl import emit_gl
 from keramos.emit.halves import Halves, run_on_halves
-from keramos.emit.javascript import emit_javascript
+from keramos.emit.javascript import emit_javascript, emit_webassembly
 from keramos.emit.package import Provenance, emit_package, header
 from keramos.emit.precision import Precision, compared
 from keramos.emit.report import PlanReport, plan_report
@@ -435,9 +435,10 @@ def _emitted(
             where=where,
             storage=options.storage,
         )
-    javascript = None
+    javascript = kernels = None
     if "web" in options.targets:
         javascript = emit_javascript(graph, names=names, where=where)
+        kernels = emit_webassembly(graph, names=names, where=where)
     constants = {} if gl is None else gl.constants
     activation = None
     if model.activation is not None:
@@ -459,6 +460,7 @@ def _emitted(
         gl=None if gl is None else gl.files,
         constants=constants,
         javascript=javascript,
+        kernels=kernels,
         taps=model.taps,
         activation=activation,
         given=given,

@@ -13,6 +13,7 @@ from keramos.emit.activation import Activation
 from keramos.emit.cpu.module import module, tidy
 from keramos.emit.describe import layers, shape_text
 from keramos.emit.halves import Halves
+from keramos.emit.javascript import WebAssembly
 from keramos.emit.precision import Precision
 from keramos.emit.report import PlanReport
 from keramos.emit.sample import Sample, emit_sample, sample
@@ -59,6 +60,7 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
     gl: Mapping[str, bytes] | None = None,
     constants: Mapping[str, Value] | None = None,
     javascript: str | None = None,
+    kernels: WebAssembly | None = None,
     given: Sample | None = None,
     taps: Sequence[str] = (),
     activation: Activation | None = None,
@@ -70,7 +72,7 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
 
     *graph* is optimised already. *gl* are the files of the gl target, *constants* the
     constants that only it stores, by name. *javascript* is the graph as an ES module:
-    with it, the package has the web target. *options* are JSON; they stand in the
+    with it, the package has the web target; *kernels* are the same in WebAssembly. *options* are JSON; they stand in the
     manifest, as do *precision*, what they cost, and the reports of the *plans*. *given*
     is the sample to verify with; without one it is made up, and *halves* what gl gives
     for it if it stores results as halves. Behind its own outputs the graph has those of
@@ -135,6 +137,9 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
     files.update({} if activation is None else activation.files)
     if javascript is not None:
         files["web/cpu.js"] = javascript.encode()
+        if kernels is not None:
+            files["web/wasm.js"] = kernels.text.encode()
+            files["web/cpu.wasm"] = kernels.binary
         files |= emit_web(
             graph,
             name=name,

@@ -23,10 +23,11 @@ VENDORED = (
     "samples.js",
     "tensors.js",
     "verification.js",
+    "webassembly.js",
     "webgl.js",
 )
 # What the module fetches, beside its own code.
-FETCHED = (".frag", ".json", ".safetensors")
+FETCHED = (".frag", ".json", ".safetensors", ".wasm")
 
 ARRAYS: Mapping[DType, str] = {
     "float32": "Float32Array",
@@ -80,7 +81,7 @@ def emit_web(  # noqa: PLR0913 - options, each by its name
 
     *name* is the package's import name, *version* the compiler's, *provenance* safe
     text that tells where the package comes from; *cpu* is whether there is a
-    ``web/cpu.js``. Behind its own outputs the graph has those of the layers *taps*,
+    ``web/cpu.js``, which ``web/wasm.js`` replaces where there are kernels. Behind its own outputs the graph has those of the layers *taps*,
     then what the graph of the class *activation* map takes.
     """
     features = 0 if activation is None else len(activation.inputs) - 1
@@ -102,6 +103,7 @@ def emit_web(  # noqa: PLR0913 - options, each by its name
         "stages": _stages(graph),
         "files": [_file(path, data) for path, data in files.items() if _fetched(path)],
         "cpu": cpu,
+        "wasm": "web/cpu.wasm" in files,
     }
     result = {
         "web/model.js": render("web/model.js.j2", **values),

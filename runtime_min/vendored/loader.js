@@ -5,6 +5,7 @@ import { Images } from "./images.js";
 import { namedOutputs, readInputs } from "./samples.js";
 import { decoded, readTensors } from "./tensors.js";
 import { VerificationError, check } from "./verification.js";
+import { kernelsOf } from "./webassembly.js";
 import { DeviceError, Executor, choosePlan, openContext, turn } from "./webgl.js";
 
 export { DeviceError, LoadError, VerificationError };
@@ -30,15 +31,15 @@ function floatsOf(input) {
   return input instanceof Images ? input.numbers() : Float32Array.from(input);
 }
 
-/** Runs cpu.js under the interface of the WebGL executor. */
+/** Runs cpu.js or wasm.js under the interface of the WebGL executor. */
 class CpuExecutor {
   counts = {};
-  renderer = "JavaScript";
   stats = {};
   #program;
 
-  constructor(program) {
+  constructor(program, renderer = "JavaScript") {
     this.#program = program;
+    this.renderer = renderer;
   }
 
   async run(inputs, n, { places, signal, sliceMs, onProgress } = {}) {
@@ -131,7 +132,7 @@ class Model {
     return this.#ready.textureSize;
   }
 
-  /** The GPU's name, or "JavaScript". */
+  /** The GPU's name, "WebAssembly", or "JavaScript". */
   get renderer() {
     return this.#ready.renderer;
   }
@@ -210,12 +211,15 @@ class Model {
     if (this.#description.cpu === undefined) {
       throw new DeviceError("the package was compiled without a path in JavaScript");
     }
-    const [tensors, { create }] = await Promise.all([
+    const [tensors, kernels] = await Promise.all([
       this.#weights(),
-      this.#description.cpu(),
+      kernelsOf(this.#files, this.#options.wasm),
     ]);
+    const { cpu, wasm } = this.#description;
+    const { create } = await (kernels === undefined ? cpu() : wasm());
+    const program = create(Object.fromEntries(decoded(tensors)), kernels);
     signal.throwIfAborted();
-    this.#executor = new CpuExecutor(create(Object.fromEntries(decoded(tensors))));
+    this.#executor = new CpuExecutor(program, kernels && "WebAssembly");
     this.device = "cpu";
     this.fallback = undefined;
   }

@@ -1,8 +1,8 @@
 // All engines under one interface: `predict(x)` returns a promise of numbers.
 
-async function keramos(name, device) {
+async function keramos(name, device, wasm) {
   const { load } = await import(`./${name}/web/model.js`);
-  const model = await load({ device });
+  const model = await load({ device, wasm });
   return { shape: model.inputs[0].shape, predict: (x) => model.predict(x) };
 }
 
@@ -73,7 +73,8 @@ async function kerasJs(name, gpu) {
 
 const ENGINES = {
   "keramos webgl2": (name) => keramos(name, "webgl2"),
-  "keramos cpu": (name) => keramos(name, "cpu"),
+  "keramos wasm": (name) => keramos(name, "cpu", true),
+  "keramos cpu": (name) => keramos(name, "cpu", false),
   "tfjs webgl": (name) => tensorflow(name, "webgl", false),
   "tfjs expconv": (name) => tensorflow(name, "webgl", true),
   "tfjs cpu": (name) => tensorflow(name, "cpu", false),

@@ -2,6 +2,7 @@
 
     npm install @tensorflow/tfjs onnxruntime-web keras-js       in some folder
     python tests/bench/pages.py FOLDER/node_modules [NETWORK...] [--profile software]
+        [--engine "keramos wasm" ...]
 
 Needs Keras. Weights are random, and batch norms folded: what TF.js is fastest with.
 Samplers of Keras.js get the precision that they lack, else its numbers are wrong on
@@ -34,10 +35,12 @@ HERE = Path(__file__).parent
 # TF.js makes functions of text.
 POLICY = "default-src 'self' 'unsafe-eval'"
 ENGINES = (
-    *("keramos webgl2", "keramos cpu"),
+    *("keramos webgl2", "keramos wasm", "keramos cpu"),
     *("tfjs webgl", "tfjs expconv", "tfjs cpu", "ort webgl", "kerasjs gpu"),
     "kerasjs cpu",
 )
+# What the others are compared with.
+BASE = "tfjs webgl"
 PEERS = (
     "@tensorflow/tfjs/dist/tf.min.js",
     "onnxruntime-web/dist/ort.webgl.min.js",
@@ -192,6 +195,8 @@ def main() -> None:
     parser.add_argument("--gpu", choices=sorted(GPUS), default="llvmpipe")
     parser.add_argument("--profile", choices=PROFILES, default="gpu")
     parser.add_argument("--rounds", type=int, default=11)
+    help_text = "the only engine beside tfjs webgl; may stand repeatedly"
+    parser.add_argument("--engine", choices=ENGINES, action="append", help=help_text)
     parser.add_argument("networks", nargs="*", metavar="NETWORK")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -210,6 +215,7 @@ def main() -> None:
                 engines = [
                     engine
                     for engine in ENGINES
+                    if options.engine is None or engine in (*options.engine, BASE)
                     if "kerasjs" not in engine or (site / name / "keras.bin").exists()
                 ]
                 row = measure(
@@ -220,7 +226,7 @@ def main() -> None:
 
 def report(name: str, row: Mapping[str, Any]) -> None:
     """Print what was measured for a network."""
-    base = row["median"]["tfjs webgl"]
+    base = row["median"][BASE]
     for engine in row["median"]:
         median, first = row["median"][engine], row["first"][engine]
         sys.stdout.write(
