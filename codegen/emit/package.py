@@ -71,8 +71,9 @@ def emit_package(  # noqa: PLR0913 - options, each by its name
     """Return the files of package *name*, by path in its folder.
 
     *graph* is optimised already. *gl* are the files of the gl target, *constants* the
-    constants that only it stores, by name. *javascript* is the graph as an ES module:
-    with it, the package has the web target; *kernels* are the same in WebAssembly. *options* are JSON; they stand in the
+    constants that only it stores, by name. *javascript* is the graph as an ES module,
+    *kernels* are the same in WebAssembly:
+    with it, the package has the web target. *options* are JSON; they stand in the
     manifest, as do *precision*, what they cost, and the reports of the *plans*. *given*
     is the sample to verify with; without one it is made up, and *halves* what gl gives
     for it if it stores results as halves. Behind its own outputs the graph has those of

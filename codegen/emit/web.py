@@ -81,8 +81,9 @@ def emit_web(  # noqa: PLR0913 - options, each by its name
 
     *name* is the package's import name, *version* the compiler's, *provenance* safe
     text that tells where the package comes from; *cpu* is whether there is a
-    ``web/cpu.js``, which ``web/wasm.js`` replaces where there are kernels. Behind its own outputs the graph has those of the layers *taps*,
-    then what the graph of the class *activation* map takes.
+    ``web/cpu.js``, which ``web/wasm.js`` replaces where there are kernels. Behind its
+    own outputs the graph has those of the layers *taps*, then what the graph of the
+    class *activation* map takes.
     """
     features = 0 if activation is None else len(activation.inputs) - 1
     own = len(graph.public_outputs) - len(taps) - features

@@ -110,6 +110,7 @@ def zeros_before(conv: Conv, image: Image, sizes: Sizes) -> list[int]:
 def phases_by_axis(
     conv: Conv, sizes: Sizes, lows: Sequence[int], spread: Sequence[int]
 ) -> list[list[Phase]]:
+    """Return the phases of each axis for an input that is dilated by *spread*."""
     steps = zip(conv.strides, conv.dilation, spread, strict=True)
     return list(map(phases, sizes.outputs, sizes.window, steps, lows))
 

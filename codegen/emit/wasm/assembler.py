@@ -19,6 +19,8 @@ _FUNCTION, _NO_RESULT, _END = 0x60, 0x40, 0x0B
 _MAGIC = b"\0asm\1\0\0\0"
 _SIMD = 0xFD
 _BYTES_PER_PAGE = 65536
+# LEB128 has digits of seven bits; the eighth tells whether more follow.
+_DIGIT, _MASK, _MORE = 7, 0x7F, 0x80
 
 # What follows the opcode of each instruction.
 _OPCODES: Mapping[str, tuple[bytes, str]] = {
@@ -120,9 +122,9 @@ class Routine:
 def unsigned(number: int) -> bytes:
     """Return *number* in LEB128."""
     result = bytearray()
-    while number > 0x7F:
-        result.append(number & 0x7F | 0x80)
-        number >>= 7
+    while number >> _DIGIT:
+        result.append(number & _MASK | _MORE)
+        number >>= _DIGIT
     result.append(number)
     return bytes(result)
 
@@ -130,10 +132,10 @@ def unsigned(number: int) -> bytes:
 def signed(number: int) -> bytes:
     """Return *number* in LEB128 with a sign."""
     result = bytearray()
-    while not -0x40 <= number < 0x40:
-        result.append(number & 0x7F | 0x80)
-        number >>= 7
-    result.append(number & 0x7F)
+    while number >> (_DIGIT - 1) not in (0, -1):
+        result.append(number & _MASK | _MORE)
+        number >>= _DIGIT
+    result.append(number & _MASK)
     return bytes(result)
 
 

@@ -19,7 +19,14 @@ from keramos.emit.javascript.function import Walk, collapse, known, strides
 from keramos.emit.javascript.window import Image, Phase, combinations, reach
 from keramos.emit.wasm.assembler import apply, get, i32, load, plus, put
 from keramos.emit.wasm.elementwise import Results, results
-from keramos.emit.wasm.kernel import BYTES, LANES, Kernel, UnsupportedError, best, scaled
+from keramos.emit.wasm.kernel import (
+    BYTES,
+    LANES,
+    Kernel,
+    UnsupportedError,
+    best,
+    scaled,
+)
 from keramos.emit.wasm.product import Axis, Product, positions, tile, write_product
 from keramos.emit.wasm.window import padded
 from keramos.plan.javascript import Source
@@ -164,7 +171,7 @@ def _depthwise(
                 stored.put(get(f"s{r}"), place, 0, LANES)
 
 
-def _row(  # noqa: PLR0913 - what a row of a window is made of
+def _row(  # noqa: PLR0913, PLR0917 - what a row of a window is made of
     kernel: Kernel,
     phase: Sequence[Phase],
     taps: Sequence[tuple[int, ...]],

@@ -150,43 +150,59 @@ def write_vectors(
     ]
     if None in how or not supported(compiled) or size == 0:
         raise UnsupportedError
-    count, run = 1, size
-    if "channel" in how:
-        count, run = size // channels, channels
+    run = channels if "channel" in how else size
     y = kernel.write(target)
-    names = [kernel.read(x, "extra") for x in operands]
-    for number, (name, each) in enumerate(zip(names, how, strict=True)):
-        if each == "one":
-            kernel.set(f"o{number}", spread(get(name)), "v128")
+    listed = [
+        Extra(kernel.read(x, "extra"), each)
+        for x, each in zip(operands, how, strict=True)
+        if each is not None
+    ]
+    for number, extra in enumerate(listed):
+        if extra.follows == "one":
+            kernel.set(f"o{number}", spread(get(extra.name)), "v128")
+    line = _Line(kernel, compiled, tuple(listed), y)
     kernel.set("i", i32(0))
-    whole, rest = divmod(run, LANES)
+    with kernel.repeat("i", size // run, {"i": run * BYTES}):
+        line.write(run)
 
-    def write(begin: Instruction, offset: int, lanes: int) -> None:
-        values = []
-        for number, (name, each) in enumerate(zip(names, how, strict=True)):
-            if each == "one":
-                values.append(get(f"o{number}"))
-            elif each == "channel":
-                values.append(load(plus(get(name), *_terms(begin)), offset))
-            else:
-                address = plus(get(name), get("i"), *_terms(begin))
-                values.append(load(address, offset))
-        value = vector(kernel, compiled, values)
-        if lanes < LANES:
-            value = kernel.set("part", value, "v128")
-        address = plus(get(y), get("i"), *_terms(begin))
-        kernel.add(*store(address, value, offset, lanes))
 
-    step = LANES * BYTES
-    with kernel.repeat("i", count, {"i": run * BYTES}):
-        turns, further = divmod(whole, _UNROLLED)
-        begin = kernel.set("k", i32(0)) if turns > 1 else i32(0)
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An elementwise loop over neighbours, from *i* bytes into y on."""
+
+    kernel: Kernel
+    program: Program
+    operands: tuple[Extra, ...]
+    y: str
+
+    def write(self, run: int) -> None:
+        """Write the loop over *run* elements."""
+        step = LANES * BYTES
+        whole, rest = divmod(run, LANES)
+        turns = whole // _UNROLLED
         if turns:
-            with kernel.repeat("k", turns, {"k": _UNROLLED * step}):
+            begin = self.kernel.set("k", i32(0)) if turns > 1 else i32(0)
+            with self.kernel.repeat("k", turns, {"k": _UNROLLED * step}):
                 for k in range(_UNROLLED):
-                    write(begin, k * step, LANES)
-        after = turns * _UNROLLED * step
-        for k in range(further):
-            write(i32(0), after + k * step, LANES)
+                    self._vector(begin, k * step, LANES)
+        for k in range(turns * _UNROLLED, whole):
+            self._vector(i32(0), k * step, LANES)
         if rest:
-            write(i32(0), whole * step, rest)
+            self._vector(i32(0), whole * step, rest)
+
+    def _vector(self, begin: Instruction, offset: int, lanes: int) -> None:
+        """Write the first *lanes* of a vector, *begin* and *offset* into the line."""
+        values = []
+        for number, extra in enumerate(self.operands):
+            address = plus(get(extra.name), *_terms(begin))
+            if extra.follows == "one":
+                values.append(get(f"o{number}"))
+            elif extra.follows == "channel":
+                values.append(load(address, offset))
+            else:
+                values.append(load(plus(address, get("i")), offset))
+        value = vector(self.kernel, self.program, values)
+        if lanes < LANES:
+            value = self.kernel.set("part", value, "v128")
+        address = plus(get(self.y), get("i"), *_terms(begin))
+        self.kernel.add(*store(address, value, offset, lanes))

@@ -99,25 +99,29 @@ def write_product(
         "yg": product.next_y * BYTES,
         "channel": product.next_channel * BYTES,
     }
-    with kernel.repeat("g", product.count, further):
-        with kernel.tiles("o", max(product.columns, width), width) as o:
-            column = scaled(o, BYTES)
-            kernel.set("yo", plus(get("yg"), column))
-            results.hold(kernel.set("c", plus(get("channel"), column)), vectors)
-            kernel.set("a", get("xg"))
-            kernel.set("b", get("yo"))
-            with positions(kernel, product.axes[:-1]) as (a, b):
-                with kernel.tiles("p", last.size, height) as p:
-                    kernel.set("xp", plus(get(a), scaled(p, last.x * BYTES)))
-                    kernel.set("yp", plus(get(b), scaled(p, last.y * BYTES)))
-                    _sum(kernel, product, height, vectors)
-                    lanes = min(product.columns, LANES)
-                    for r in range(height):
-                        for q in range(vectors):
-                            offset = (r * last.y + q * LANES) * BYTES
-                            place = (get("yp"), offset)
-                            results.put(get(f"s{r}_{q}"), place, q, lanes)
-            kernel.add(put("w", plus(get("w"), block)))
+    with (
+        kernel.repeat("g", product.count, further),
+        kernel.tiles("o", max(product.columns, width), width) as o,
+    ):
+        column = scaled(o, BYTES)
+        kernel.set("yo", plus(get("yg"), column))
+        results.hold(kernel.set("c", plus(get("channel"), column)), vectors)
+        kernel.set("a", get("xg"))
+        kernel.set("b", get("yo"))
+        with (
+            positions(kernel, product.axes[:-1]) as (a, b),
+            kernel.tiles("p", last.size, height) as p,
+        ):
+            kernel.set("xp", plus(get(a), scaled(p, last.x * BYTES)))
+            kernel.set("yp", plus(get(b), scaled(p, last.y * BYTES)))
+            _sum(kernel, product, height, vectors)
+            lanes = min(product.columns, LANES)
+            for r in range(height):
+                for q in range(vectors):
+                    offset = (r * last.y + q * LANES) * BYTES
+                    place = (get("yp"), offset)
+                    results.put(get(f"s{r}_{q}"), place, q, lanes)
+        kernel.add(put("w", plus(get("w"), block)))
 
 
 @contextmanager
@@ -182,9 +186,7 @@ def _walk(
         kernel.add(put("v", plus(get("v"), steps * width)))
 
 
-def _step(
-    kernel: Kernel, size: tuple[int, int], x: tuple[int, int], w: int
-) -> None:
+def _step(kernel: Kernel, size: tuple[int, int], x: tuple[int, int], w: int) -> None:
     """Write the products of one k; *x* is how far rows lie apart, and where k is."""
     height, vectors = size
     row, start = x

@@ -30,8 +30,7 @@ def padded(
     if all(pair == (0, 0) for pair in widths):
         return image
     sizes = tuple(
-        low + size + high
-        for size, (low, high) in zip(image.sizes, widths, strict=True)
+        low + size + high for size, (low, high) in zip(image.sizes, widths, strict=True)
     )
     count = math.prod(sizes) * image.channels
     name = kernel.scratch(-(-count // LANES) * LANES, "padded")
@@ -81,27 +80,30 @@ def write_window(kernel: Kernel, window: Window, target: Source) -> None:
     fill = -math.inf if window.kind == "max" else 0.0
     image = padded(kernel, image, reached, value=fill)
     stored = results(kernel, target, raw, channels=channels)
-    steps = [stride * s for stride, s in zip(window.strides, image.strides, strict=True)]
+    steps = [
+        stride * s for stride, s in zip(window.strides, image.strides, strict=True)
+    ]
     kernel.set("a", get(image.name))
     kernel.set("b", i32(0))
     op = "f32x4.max" if window.kind == "max" else "f32x4.add"
-    with positions(
-        kernel, list(map(Axis, raw[:-1], steps, strides(raw)[:-1]))
-    ) as (a, b):
-        with kernel.tiles("o", channels, LANES) as o:
-            c = kernel.set("c", scaled(o, BYTES))
-            address = kernel.set("xo", plus(get(a), c))
-            stored.hold(c, 1)
-            first, *others = [
-                sum(u * step for u, step in zip(tap, image.strides, strict=True))
-                for tap in itertools.product(*map(range, window.size))
-            ]
-            value = kernel.set("s", load(address, first * BYTES), "v128")
-            for offset in others:
-                more = apply(op, value, load(address, offset * BYTES))
-                value = kernel.set("s", more, "v128")
-            if window.kind == "mean":
-                count = kernel.constant(math.prod(window.size))
-                value = apply("f32x4.div", value, count)
-            stored.put(value, (kernel.set("yo", plus(get(b), c)), 0), 0, LANES)
+    axes_of_y = list(map(Axis, raw[:-1], steps, strides(raw)[:-1]))
+    with (
+        positions(kernel, axes_of_y) as (a, b),
+        kernel.tiles("o", channels, LANES) as o,
+    ):
+        c = kernel.set("c", scaled(o, BYTES))
+        address = kernel.set("xo", plus(get(a), c))
+        stored.hold(c, 1)
+        first, *others = [
+            sum(u * step for u, step in zip(tap, image.strides, strict=True))
+            for tap in itertools.product(*map(range, window.size))
+        ]
+        value = kernel.set("s", load(address, first * BYTES), "v128")
+        for offset in others:
+            more = apply(op, value, load(address, offset * BYTES))
+            value = kernel.set("s", more, "v128")
+        if window.kind == "mean":
+            count = kernel.constant(math.prod(window.size))
+            value = apply("f32x4.div", value, count)
+        stored.put(value, (kernel.set("yo", plus(get(b), c)), 0), 0, LANES)
     stored.rest()
