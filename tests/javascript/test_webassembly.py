@@ -35,17 +35,17 @@ def test_the_same_graph_gives_the_same_kernels(drawn: Graph) -> None:
 
 
 def test_a_kernel_reads_like_its_formula() -> None:
-    rectified = call("max", operand(0), 0)
-    kernels = emitted(graph(*apply(Map(rectified), value(4))))
+    kernels = emitted(graph(*apply(Map(call("max", operand(0), 0)), value(4))))
 
     ((name, routine),) = kernels.routines.items()
 
     address = "(i32.add (local.get $y) (local.get $i))"
+    rectified = f"(f32x4.pmax (v128.load 0 {address}) (v128.const))"
     assert routine.text(name).splitlines() == [
         "(func (export 'stage') (param $y i32)",
         "  (local $i i32)",
         "  (local.set $i (i32.const 0))",
-        f"  (v128.store 0 {address} (f32x4.pmax (v128.load 0 {address}) (v128.const))))",
+        f"  (v128.store 0 {address} {rectified}))",
     ]
 
 
