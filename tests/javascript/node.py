@@ -25,7 +25,7 @@ _PROGRAM = Path(__file__).parent / "run_modules.mjs"
 
 
 # What is stored between stages is rounded to float32, relative to the largest value;
-# sums are double.
+# sums are double, those of kernels float32 but as short as drawn graphs have them.
 TOLERANCE = 1e-6
 
 
