@@ -596,6 +596,7 @@ def _texture(context: moderngl.Context, entry: Sequence[Any]) -> moderngl.Textur
     size, dtype = (width, height, layers), FORMATS[kind][0]
     texture = context.texture_array(size, LANES, dtype=dtype)
     texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
+    texture.repeat_x = texture.repeat_y = False
     return texture
 
 

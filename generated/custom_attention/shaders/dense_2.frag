@@ -54,6 +54,9 @@ vec4 at1(int n, int d, int h, int w, int b) {
 }
 
 #define SHARED(n, b)
+#define ONCE(p, n, d, h, w)
+#define OWN(p, n, d, h, w)
+#define READ(p, n, d, h, w, b) at0(n, d, h, w, b)
 
 void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
@@ -78,7 +81,7 @@ vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
 //
 // One fragment computes a pixel of BLOCKS channel blocks. A chunk is CHUNK_BLOCKS blocks
 // of input channels; its uniform block holds (tap, channel, block of four filters).
-// SHARED fetches what a prologue in at0 needs of the channels.
+// READ reads x through at0, or computes it: OWN and SHARED fetch what that needs.
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
 #define ACCUMULATE(q, r, k) r += x.x * k[at + q] + x.y * k[at + BLOCKS + q] \
@@ -96,9 +99,10 @@ vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
                 int s = source(w, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W); \
                 if (s < 0) continue; \
                 int at = ((t * KERNEL_H + u) * KERNEL_W + v) * CHUNK_BLOCKS * 4 * BLOCKS; \
+                OWN(0, n, z, y, s) \
                 for (int i = j * CHUNK_BLOCKS; i < min((j + 1) * CHUNK_BLOCKS, IN_BLOCKS); ++i) { \
                     SHARED(n, i) \
-                    vec4 x = at0(n, z, y, s, i); \
+                    vec4 x = READ(0, n, z, y, s, i); \
                     EACH_WEIGHT(ACCUMULATE, k) \
                     at += 4 * BLOCKS; \
                 } \

@@ -27,6 +27,11 @@ vec4 at1(int n, int d, int h, int w, int b) {
     return texelFetch(t1, ivec3(b, w, 0), 0);
 }
 
+#define SHARED(n, b)
+#define ONCE(p, n, d, h, w)
+#define OWN(p, n, d, h, w)
+#define READ(p, n, d, h, w, b) at0(n, d, h, w, b)
+
 void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
     n = 0;
@@ -46,7 +51,8 @@ vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
 //   y[p, i, j] = finish(sum over k of a[p, i, k] * m[p, k, j])      ACROSS 0
 //   y[p, i, j] = finish(sum over k of a[p, i, k] * m[p, j, k])      ACROSS 1
 //
-// One fragment computes a row of BLOCKS blocks of four columns.
+// One fragment computes a row of BLOCKS blocks of four columns. READ reads a through
+// at0, or computes it: OWN and SHARED fetch what that needs.
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
 #if ACROSS
@@ -69,8 +75,10 @@ void main() {
     int n, d, h, w, b;
     locate(n, d, h, w, b);
     EACH_BLOCK(ZERO)
+    OWN(0, n, 0, h, w)
     for (int i = 0; i < IN_BLOCKS; ++i) {
-        vec4 a = at0(n, 0, h, w, i);
+        SHARED(n, i)
+        vec4 a = READ(0, n, 0, h, w, i);
         EACH_BLOCK(ACCUMULATE)
     }
     EACH_BLOCK(STORE)

@@ -69,6 +69,7 @@ const DESCRIPTION = {
   taps: [],
   stages: STAGES,
   cpu: () => import("./cpu.js"),
+  wasm: () => import("./wasm.js"),
   files: {
     "sample.safetensors": {
       bytes: 2240,
@@ -87,12 +88,12 @@ const DESCRIPTION = {
       sha256: "22aeebe44afce2b8cc68355c1f406c9aac75c12728396092545567cb02627d3d",
     },
     "shaders/pooling.frag": {
-      bytes: 3977,
-      sha256: "80a76ad9163ef4992bea7ad24101190965453380a52c0906f9412ef5da20dbec",
+      bytes: 4140,
+      sha256: "b2b8993a37da0c2627da1e802ade7d9ff7a927418d2e340361abde3a45e6f480",
     },
     "shaders/pooling_part.frag": {
-      bytes: 3431,
-      sha256: "3b84e0846612414a7ee338dcbbe91fb298ef3b44fcb81deeab5d7fe6f3a47710",
+      bytes: 3596,
+      sha256: "115b252fba275dd2415d9ae3d4b2aaa221b053dc29a42c6c80543107c15b9a2a",
     },
     "shaders/pooling_part_2.frag": {
       bytes: 1480,
@@ -107,16 +108,20 @@ const DESCRIPTION = {
       sha256: "76bb340bb5301839220973bdab631531ec0b05c58f228f33dcc82a7186749122",
     },
     "shaders/pooling_4.frag": {
-      bytes: 2123,
-      sha256: "bcbaf29df1f60c1c7979cf10b72fd7b4fb94bc8ffa8b553aeafed121dbe57a18",
+      bytes: 2381,
+      sha256: "71e9a63f0cd1e681a9ec2dbe0091cc17f9882f7508ea2487bb9befc274c56de5",
     },
     "shaders/dense_2.frag": {
-      bytes: 3555,
-      sha256: "2619b1598e905d02e6dc6665b3a98c729ee485facb1979c850731ae634a3a2e9",
+      bytes: 3720,
+      sha256: "90125ba0543d807a0c219b57e024755ecfe2ec875d2ca1ac8e0c49baa8ceade1",
     },
     "shaders/dense_2_2.frag": {
       bytes: 2680,
       sha256: "2215a15ac427eaf391db95f82f31c5551ea3a2cab9a92eac1b3f846b0a19a9c8",
+    },
+    "web/cpu.wasm": {
+      bytes: 1837,
+      sha256: "3531ac95df9354db3d0bd476c2a0d09a29676723f67efe0bebbc8f91ee51f32b",
     },
   },
 };

@@ -36,6 +36,7 @@ const NO_WEIGHTS = { blocks: 0, stride: 0 };
 // How long a lost context may take to come back, and how often one run begins anew.
 const RESTORATION_MS = 10000;
 const ATTEMPTS = 3;
+const AGAIN = "the browser took the GPU away again and again";
 // A fence is asked without a pause for this long: timers are slower than small models.
 const EAGER_MS = 12;
 
@@ -71,7 +72,7 @@ function newCanvas() {
 }
 
 /** Return once other tasks of the page have had their turn. */
-function turn() {
+export function turn() {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
@@ -237,19 +238,28 @@ export class Executor {
   #framebuffers;
   #losses = 0;
   #builtAfter = -1;
+  #disposed = false;
   #last = Promise.resolve();
   #restorations = [];
 
   /**
    * Create every texture, program and framebuffer of *plan*, one that fits *gl*.
    *
-   * *shaders* are the programs' texts by file name, *tensors* the weights by name;
-   * both are kept, to begin anew on a context that was lost. Throws DeviceError.
+   * *shaders* are the programs' texts by file name, *tensors* the weights by name, in a
+   * promise while they are on their way; both are kept, to begin anew on a context that
+   * was lost. Throws DeviceError. When *signal* aborts, also later, all is freed.
    */
-  static async create(gl, { plan, shaders, tensors, ...options }) {
+  static async create(gl, { plan, shaders, tensors, signal, onProgress }) {
+    signal.throwIfAborted();
     const executor = new Executor(gl, plan, shaders, tensors);
+    const ended = new Promise((_, reject) => {
+      signal.addEventListener("abort", () => {
+        executor.dispose();
+        reject(signal.reason);
+      });
+    });
     try {
-      await executor.#build(options);
+      await Promise.race([executor.#begin({ onProgress }), ended]);
     } catch (error) {
       executor.dispose();
       throw error;
@@ -301,26 +311,60 @@ export class Executor {
     }
   };
 
-  async #build({ onProgress, signal }) {
+  /** Build; anew if the context is lost while the weights are on their way. */
+  async #begin({ onProgress }) {
+    await this.#build({ onProgress });
+    for (let attempt = 1; !this.#intact(); ++attempt) {
+      if (attempt === ATTEMPTS) {
+        throw new DeviceError(AGAIN);
+      }
+      await this.#recover();
+    }
+  }
+
+  /**
+   * Create everything, whether or not the weights are there; then upload them.
+   *
+   * If the context is lost meanwhile that shows afterwards: see #intact.
+   */
+  async #build({ onProgress }) {
+    this.#checkAlive();
+    this.#builtAfter = this.#losses;
+    this.#ledger = new Ledger(this.#gl);
+    this.#framebuffers = new Map();
+    const [milliseconds, tensors] = await Promise.all([
+      this.#create({ onProgress }),
+      this.#tensors,
+    ]);
+    this.#checkAlive();
+    if (!this.#intact()) {
+      return;
+    }
+    const start = performance.now();
+    this.#fill(tensors);
+    this.stats.build = milliseconds + performance.now() - start;
+  }
+
+  #checkAlive() {
+    if (this.#disposed) {
+      throw new DeviceError("the model was disposed of");
+    }
+  }
+
+  /** Create all that there is but the weights' numbers; return the milliseconds. */
+  async #create({ onProgress }) {
     const start = performance.now();
     const gl = this.#gl;
     const plan = this.#plan;
-    this.#builtAfter = this.#losses;
-    this.#ledger = new Ledger(gl);
-    this.#framebuffers = new Map();
     renderFloats(gl, plan);
     // Inputs are whole floats, also where results are halves.
     this.#paints = gl.getExtension("EXT_color_buffer_float") !== null;
-    this.#programs = await this.#compile({ onProgress, signal });
-    this.#textures = plan.textures.map((size) => this.#texture(size));
-    for (const entry of plan.constants) {
-      const packing = new Packing(entry);
-      const kind = plan.textures[entry.texture][3];
-      const texels = new FORMATS[kind].Texels(packing.length);
-      texels.fill(kind === "U8" ? MIDDLE : 0);
-      packing.pack(this.#tensors.get(entry.tensor).data, texels, 0, 1);
-      this.#write(this.#textures[entry.texture], packing, texels, FORMATS[kind]);
+    this.#programs = await this.#compile({ onProgress });
+    this.#checkAlive();
+    if (!this.#intact()) {
+      return 0; // all will be built anew
     }
+    this.#textures = plan.textures.map((size) => this.#texture(size));
     this.#buffers = plan.buffers.map((entry) => this.#buffer(entry));
     this.#stages = plan.steps.map((entry) => ({
       name: entry.name,
@@ -335,11 +379,53 @@ export class Executor {
       return { texture, packing, texels, entry, painter: undefined };
     });
     this.#outputs = plan.outputs.map((entry) => this.#reader(entry));
-    this.stats.build = performance.now() - start;
+    this.#warm();
+    return performance.now() - start;
+  }
+
+  /**
+   * Draw a texel with each program.
+   *
+   * Many drivers compile when they first see what a program draws on. What is written
+   * here is written again before it is read: the texel is one of the draw's own.
+   */
+  #warm() {
+    const gl = this.#gl;
+    const seen = new Map();
+    this.#prepare();
+    for (const needs of this.#stages.flatMap(({ draws }) => draws)) {
+      const { program, framebuffer, viewport } = Object.fromEntries(needs);
+      const [, targets] = framebuffer;
+      const counts = seen.get(program[0]) ?? new Set();
+      if (counts.has(targets)) {
+        continue;
+      }
+      seen.set(program[0], counts.add(targets));
+      needs.forEach(([, , call]) => call());
+      gl.viewport(...viewport.slice(0, 2), 1, 1);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+    }
+    gl.flush();
+  }
+
+  /** Upload the weights *tensors*. */
+  #fill(tensors) {
+    const { textures, constants, buffers } = this.#plan;
+    for (const entry of constants) {
+      const packing = new Packing(entry);
+      const kind = textures[entry.texture][3];
+      const texels = new FORMATS[kind].Texels(packing.length);
+      texels.fill(kind === "U8" ? MIDDLE : 0);
+      packing.pack(tensors.get(entry.tensor).data, texels, 0, 1);
+      this.#write(this.#textures[entry.texture], packing, texels, FORMATS[kind]);
+    }
+    for (const [index, entry] of buffers.entries()) {
+      this.#fillBuffer(this.#buffers[index], entry, tensors.get(entry.tensor));
+    }
   }
 
   /** Compile all programs side by side; return each with its uniforms' locations. */
-  async #compile({ onProgress, signal }) {
+  async #compile({ onProgress }) {
     const gl = this.#gl;
     const ledger = this.#ledger;
     const parallel = gl.getExtension("KHR_parallel_shader_compile");
@@ -356,13 +442,18 @@ export class Executor {
     });
     const total = programs.length;
     for (const [index, program] of programs.entries()) {
-      signal?.throwIfAborted();
       if (parallel) {
         const asked = parallel.COMPLETION_STATUS_KHR;
-        await until(() => gl.getProgramParameter(program, asked) || gl.isContextLost());
+        await until(
+          () =>
+            this.#disposed ||
+            gl.isContextLost() ||
+            gl.getProgramParameter(program, asked),
+        );
       } else {
         await turn();
       }
+      this.#checkAlive();
       if (!gl.getProgramParameter(program, gl.LINK_STATUS)) {
         throw this.#refusal(this.#plan.programs[index].file, program, fragments[index]);
       }
@@ -414,6 +505,9 @@ export class Executor {
     for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) {
       gl.texParameteri(gl.TEXTURE_2D_ARRAY, filter, gl.NEAREST);
     }
+    for (const wrap of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) {
+      gl.texParameteri(gl.TEXTURE_2D_ARRAY, wrap, gl.CLAMP_TO_EDGE);
+    }
     if (gl.getError() === gl.OUT_OF_MEMORY) {
       const texel = LANES * Texels.BYTES_PER_ELEMENT;
       const megabytes = (width * height * layers * texel) / 2 ** 20;
@@ -424,24 +518,32 @@ export class Executor {
     return texture;
   }
 
-  /** Return weights as uniform blocks, each at an offset that can be bound. */
+  /** Return room for uniform blocks, each at an offset that can be bound. */
   #buffer(entry) {
+    const gl = this.#gl;
+    const { block, blocks } = entry;
+    const buffer = this.#ledger.create("Buffer");
+    const alignment = gl.getParameter(gl.UNIFORM_BUFFER_OFFSET_ALIGNMENT);
+    const stride = Math.ceil(block / alignment) * alignment;
+    const bytes = new Packing(entry).length * Float32Array.BYTES_PER_ELEMENT;
+    gl.bindBuffer(gl.UNIFORM_BUFFER, buffer);
+    gl.bufferData(gl.UNIFORM_BUFFER, (bytes / block) * stride, gl.STATIC_DRAW);
+    gl.bindBuffer(gl.UNIFORM_BUFFER, null);
+    return { buffer, stride, size: block, blocks };
+  }
+
+  /** Write weights into their uniform blocks. */
+  #fillBuffer({ buffer, stride }, entry, tensor) {
     const gl = this.#gl;
     const packing = new Packing(entry);
     const numbers = new Float32Array(packing.length);
-    packing.pack(numbersOf(this.#tensors.get(entry.tensor)), numbers, 0, 1);
-    const buffer = this.#ledger.create("Buffer");
-    const alignment = gl.getParameter(gl.UNIFORM_BUFFER_OFFSET_ALIGNMENT);
-    const stride = Math.ceil(entry.block / alignment) * alignment;
+    packing.pack(numbersOf(tensor), numbers, 0, 1);
     const size = entry.block / numbers.BYTES_PER_ELEMENT;
-    const count = numbers.length / size;
     gl.bindBuffer(gl.UNIFORM_BUFFER, buffer);
-    gl.bufferData(gl.UNIFORM_BUFFER, count * stride, gl.STATIC_DRAW);
-    for (let k = 0; k < count; ++k) {
+    for (let k = 0; k < numbers.length / size; ++k) {
       gl.bufferSubData(gl.UNIFORM_BUFFER, k * stride, numbers, k * size, size);
     }
     gl.bindBuffer(gl.UNIFORM_BUFFER, null);
-    return { buffer, stride, size: entry.block, blocks: entry.blocks };
   }
 
   /** What is uploaded is taken as it is, and not from a buffer. */
@@ -503,7 +605,8 @@ export class Executor {
         { length: weights.blocks },
         (_, slot) => (index * weights.blocks + slot) * weights.stride,
       );
-      const objects = { program, sizes, textures, weights, offsets, framebuffer };
+      const target = { framebuffer, targets: layers.length };
+      const objects = { program, sizes, textures, weights, offsets, ...target };
       const values = { first, moment, corner: [x, y] };
       return strips.map(([start, rows]) =>
         this.#needs({ ...objects, ...values, viewport: [x, y + start, width, rows] }),
@@ -514,7 +617,7 @@ export class Executor {
   /** Return what a draw needs, as `[what is set, to what, the call that sets it]`. */
   #needs({ program, textures, weights, offsets, framebuffer, sizes, ...values }) {
     const gl = this.#gl;
-    const { first, moment, corner, viewport } = values;
+    const { first, moment, corner, viewport, targets } = values;
     const { buffer, size } = weights;
     const use = () => gl.useProgram(program.program);
     const units = textures.map((texture, unit) => {
@@ -543,7 +646,7 @@ export class Executor {
       ...blocks,
       ...uniforms.filter(([location]) => location !== null),
       ["viewport", viewport, () => gl.viewport(...viewport)],
-      ["framebuffer", [framebuffer], target],
+      ["framebuffer", [framebuffer, targets], target],
     ];
   }
 
@@ -777,7 +880,7 @@ export class Executor {
           }
         }
         if (attempt === ATTEMPTS) {
-          throw new DeviceError("the browser took the GPU away again and again");
+          throw new DeviceError(AGAIN);
         }
       }
     });
@@ -791,9 +894,7 @@ export class Executor {
 
   /** Return when the context is there, with everything on it. */
   async #recover() {
-    if (this.#stages === null) {
-      throw new DeviceError("the model was disposed of");
-    }
+    this.#checkAlive();
     while (this.#gl.isContextLost()) {
       await new Promise((resolve, reject) => {
         const late = () =>
@@ -879,7 +980,7 @@ export class Executor {
     const { canvas } = this.#gl;
     canvas.removeEventListener("webglcontextlost", this.#lost);
     canvas.removeEventListener("webglcontextrestored", this.#restored);
-    this.#stages = null;
+    this.#disposed = true;
     this.#ledger.freeAll();
   }
 }

@@ -61,6 +61,9 @@ vec4 at2(int n, int d, int h, int w, int b) {
 }
 
 #define SHARED(n, b)
+#define ONCE(p, n, d, h, w)
+#define OWN(p, n, d, h, w)
+#define READ(p, n, d, h, w, b) at0(n, d, h, w, b)
 
 void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
@@ -86,7 +89,7 @@ int first_block(int b) { return 0; }
 //
 // One fragment computes a pixel of BLOCKS channel blocks, each in its own draw buffer.
 // at0 reads x, at1 the kernel: (tap, channel, block of four filters).
-// SHARED fetches what a prologue in at0 needs of the channels.
+// READ reads x through at0, or computes it: OWN and SHARED fetch what that needs.
 
 #define ZERO(q, r, o) vec4 r = vec4(0.0);
 #define ACCUMULATE(q, r, o) \
@@ -109,9 +112,10 @@ void main() {
                 int s = source(w, v, STRIDE_W, DILATION_W, PAD_W, UP_W, IN_W);
                 if (s < 0) continue;
                 int tap = (t * KERNEL_H + u) * KERNEL_W + v;
+                OWN(0, n, z, y, s)
                 for (int i = 0; i < IN_BLOCKS; ++i) {
                     SHARED(n, base + i)
-                    vec4 x = at0(n, z, y, s, base + i);
+                    vec4 x = READ(0, n, z, y, s, base + i);
                     int c = 4 * i;
                     EACH_BLOCK(ACCUMULATE)
                 }

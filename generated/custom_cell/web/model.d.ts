@@ -54,7 +54,12 @@ export interface Stage {
 
 export type Device = "auto" | "webgl2" | "cpu";
 
-/** What is going on, and how much of it is done. */
+/**
+ * What is going on, and how much of it is done: bytes of files that are fetched or read,
+ * programs, and stages (on the CPU, samples).
+ *
+ * Programs are compiled while weights are on their way, so that these phases mix.
+ */
 export interface Progress {
   phase: "download" | "compile" | "predict";
   done: number;
@@ -64,6 +69,11 @@ export interface Progress {
 export interface LoadOptions {
   /** Where to run; "auto" takes WebGL 2 where it works, and JavaScript elsewhere. */
   device?: Device;
+  /**
+   * Whether the CPU runs kernels in WebAssembly: where the page's policy allows them,
+   * for which it is asked for again; with true without asking; with false never.
+   */
+  wasm?: boolean;
   /** A context of yours to run on; its state changes. */
   gl?: WebGL2RenderingContext;
   /** A canvas whose context to run on. */
@@ -95,7 +105,11 @@ export interface PredictOptions extends PictureOptions {
   onProgress?: (progress: Progress) => void;
 }
 
-/** Milliseconds; *load* and *build* once, the other ones of the last prediction. */
+/**
+ * Milliseconds; *load* and *build* once, the other ones of the last prediction.
+ *
+ * *build* leaves out how long weights were waited for.
+ */
 export interface Stats {
   load: number;
   build?: number;
@@ -123,6 +137,7 @@ export interface Model {
   readonly device: "webgl2" | "cpu" | undefined;
   /** Why "auto" didn't take WebGL 2. */
   readonly fallback: string | undefined;
+  /** The GPU's name; on the CPU "WebAssembly", or "JavaScript". */
   readonly renderer: string;
   /** No texture is wider or higher than this; undefined on the CPU. */
   readonly textureSize: number | undefined;
@@ -143,6 +158,7 @@ export interface Model {
   verify(): Promise<Report>;
   /** Go to another device. */
   use(device: Device): Promise<void>;
+  /** Free what is held on the device; if `use` is on its way there, it rejects. */
   dispose(): void;
 }
 

@@ -51,6 +51,7 @@ const DESCRIPTION = {
   taps: [],
   stages: STAGES,
   cpu: () => import("./cpu.js"),
+  wasm: () => import("./wasm.js"),
   files: {
     "sample.safetensors": {
       bytes: 1536,
@@ -65,8 +66,8 @@ const DESCRIPTION = {
       sha256: "7ced4def5f5091528f24885b5a724288a5cc39a79c69ea6fdff5a2a1d89c593e",
     },
     "shaders/recurrent.frag": {
-      bytes: 3334,
-      sha256: "9a1b00e67fb9c597cb99ac10b289ba3cec2e751a7020893107cf809fe4b2d5e3",
+      bytes: 3497,
+      sha256: "e6ab05575746ff7081bc8b5c7ac91e0cf0f80e124bd2dd277f006d34be504825",
     },
     "shaders/recurrent_2_state_1.frag": {
       bytes: 1015,
@@ -81,8 +82,8 @@ const DESCRIPTION = {
       sha256: "ace8d2dc9dbc30907b05d5adda318da874dcfe2f3496536f7e82f651fb27d477",
     },
     "shaders/recurrent_2_recurrent_3.frag": {
-      bytes: 3739,
-      sha256: "9aaae5bc0758fafcedae474b6ccc8e1d6f5bdc703a69d7f0676027850f2176ad",
+      bytes: 3902,
+      sha256: "e1fe2c397cd0b764303da497a6aa98ae4d3c4bf3d15e87216b9b6fdb84c4e2b4",
     },
     "shaders/recurrent_2_recurrent_5.frag": {
       bytes: 1391,
@@ -101,8 +102,12 @@ const DESCRIPTION = {
       sha256: "9c7e14f3edb435ec92f34ba69c927752378c81c928cdcc21a629bd8b7b1d590e",
     },
     "shaders/dense_3.frag": {
-      bytes: 3555,
-      sha256: "35f2acb4d5ea2ad9c632264247ade1d4b219ae375918c0bf3020731340c3202e",
+      bytes: 3720,
+      sha256: "034c9ad003f861c72e5770320ca2c9f61b5e7f75dd22a800f804b91dcc7f3aac",
+    },
+    "web/cpu.wasm": {
+      bytes: 1563,
+      sha256: "01259b1d8c8f17560b77bfd145deb280c724fc06de235eca3c7cbebccfb5bddf",
     },
   },
 };

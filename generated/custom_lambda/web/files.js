@@ -1,11 +1,14 @@
-// The files of a package: fetched with progress, checked by their digests.
+// The files of a package: fetched or read with progress, checked by their digests.
+
+// Node reads as many bytes at once.
+const PART = 2 ** 20;
 
 /** A file of the package is missing, or isn't the one that was compiled. */
 export class LoadError extends Error {
   name = "LoadError";
 }
 
-/** Fetches paths below a base; *digests* are `{bytes, sha256}` by path. */
+/** Reads paths below a base; *digests* are `{bytes, sha256}` by path. */
 export class Files {
   #base;
   #digests;
@@ -23,18 +26,20 @@ export class Files {
     return Object.hasOwn(this.#digests, path);
   }
 
-  /** Return the bytes of *path*; throw LoadError. */
-  async read(path) {
+  /** Return the bytes of *path*, fetched with *priority*; throw LoadError. */
+  async read(path, { priority } = {}) {
     const { bytes } = this.#digests[path];
     this.#total += bytes;
     const url = new URL(path, this.#base);
     if (url.protocol === "file:" && globalThis.process?.versions?.node) {
-      const { readFile } = process.getBuiltinModule("node:fs/promises");
-      return this.#checked(path, new Uint8Array(await readFile(url)));
+      return this.#checked(path, await this.#gathered(path, url, partsOfFile(url)));
     }
     const { cache: name } = this.#options;
     const cache = name === undefined ? undefined : await globalThis.caches?.open(name);
-    return (await this.#cached(cache, path, url)) ?? this.#fetched(cache, path, url);
+    return (
+      (await this.#cached(cache, path, url)) ??
+      this.#fetched(cache, path, url, priority)
+    );
   }
 
   async text(path) {
@@ -54,21 +59,21 @@ export class Files {
     return data;
   }
 
-  async #fetched(cache, path, url) {
-    const response = await this.#response(url);
-    const data = this.#checked(path, await this.#body(response, path));
+  async #fetched(cache, path, url, priority) {
+    const response = await this.#response(url, priority);
+    const parts = partsOfBody(response.body);
+    const data = this.#checked(path, await this.#gathered(path, url, parts));
     await cache?.put(url, new Response(await data));
     return data;
   }
 
-  async #response(url) {
+  async #response(url, priority) {
     const { fetch = globalThis.fetch, headers, signal } = this.#options;
     let response;
     try {
-      response = await fetch(url, { headers, signal });
+      response = await fetch(url, { headers, signal, priority });
     } catch (error) {
-      signal?.throwIfAborted();
-      throw new LoadError(`${url} can't be fetched: ${error.message}`);
+      throw this.#missing(url, error);
     }
     if (!response.ok) {
       throw new LoadError(`${url} can't be fetched: status ${response.status}`);
@@ -76,18 +81,28 @@ export class Files {
     return response;
   }
 
-  /** Return the bytes of *response*, telling of their arrival. */
-  async #body(response, path) {
+  /** Return why the bytes of *url* didn't come; throw if the caller aborted. */
+  #missing(url, error) {
+    this.#options.signal?.throwIfAborted();
+    const done = url.protocol === "file:" ? "read" : "fetched";
+    return new LoadError(`${url} can't be ${done}: ${error.message}`);
+  }
+
+  /** Return the bytes of *parts*, telling of their arrival. */
+  async #gathered(path, url, parts) {
+    const { signal } = this.#options;
     const data = new Uint8Array(this.#digests[path].bytes);
-    const reader = response.body.getReader();
     let length = 0;
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await parts.next().catch((error) => {
+        throw this.#missing(url, error);
+      });
       if (done) {
         return data.subarray(0, length);
       }
-      if (length + value.length > data.length) {
-        await reader.cancel();
+      if (signal?.aborted || length + value.length > data.length) {
+        await parts.return();
+        signal?.throwIfAborted();
         throw foreign(path);
       }
       data.set(value, length);
@@ -120,6 +135,40 @@ function folder(base) {
   const page = globalThis.document?.baseURI ?? globalThis.location?.href;
   const text = String(base);
   return new URL(text.endsWith("/") ? text : `${text}/`, page);
+}
+
+/** Yield what arrives of a response. */
+async function* partsOfBody(body) {
+  const reader = body.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) {
+        return;
+      }
+      yield value;
+    }
+  } finally {
+    await reader.cancel();
+  }
+}
+
+/** Yield a file of this machine, in Node; each part is overwritten by the next. */
+async function* partsOfFile(url) {
+  const { open } = process.getBuiltinModule("node:fs/promises");
+  const file = await open(url);
+  try {
+    const part = new Uint8Array(PART);
+    for (;;) {
+      const { bytesRead } = await file.read(part);
+      if (bytesRead === 0) {
+        return;
+      }
+      yield part.subarray(0, bytesRead);
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 function foreign(path) {

@@ -45,6 +45,7 @@ const DESCRIPTION = {
   taps: [],
   stages: STAGES,
   cpu: () => import("./cpu.js"),
+  wasm: () => import("./wasm.js"),
   files: {
     "sample.safetensors": {
       bytes: 1216,
@@ -59,16 +60,20 @@ const DESCRIPTION = {
       sha256: "9d5f730493434851b77bdf8a50824ce5c77a3196cc1b759766726250dce05d82",
     },
     "shaders/dense.frag": {
-      bytes: 3988,
-      sha256: "f95302446d52cf613994472343529cba5a01f8673a504aa7d582614dbb6a6bb8",
+      bytes: 4151,
+      sha256: "f8dfe6d669622ee55be8ca7f2c5d3c4764f695e5c7ce42b0c3217ec9e8defe42",
     },
     "shaders/dense_1.frag": {
-      bytes: 3555,
-      sha256: "c02b3d8970c98dee1a788ba171a30df9901f5b303ad39efb55a951742b87678e",
+      bytes: 3720,
+      sha256: "173f54c62f7d375ac01aa217a7c06f699e711e320e6bd0314b81a0467a4c6ee0",
     },
     "shaders/dense_1_2.frag": {
       bytes: 2680,
       sha256: "403b4f10ca34fd20afe7663fb3601ac2d7c68c582f3f4d961ef55a4d2c1ec557",
+    },
+    "web/cpu.wasm": {
+      bytes: 662,
+      sha256: "56ebae1d1c038c250be707dd3fdf5aaadd277c020aaec47f19a897553b6d8849",
     },
   },
 };

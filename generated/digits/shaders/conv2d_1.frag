@@ -57,7 +57,7 @@ const int first = 0;
 layout(location = 0) out vec4 o0;
 layout(location = 1) out vec4 o1;
 #define EACH_CELL(F) F(0, 0, r00, o0) F(1, 0, r10, o1)
-#define EACH_COLUMN(F) F(0, x0) F(1, x1) F(2, x2) F(3, x3)
+#define EACH_COLUMN(INSIDE, BEYOND, EDGE) INSIDE(0, x0) INSIDE(1, x1) INSIDE(2, x2) INSIDE(3, x3)
 #define EACH_TAP(F) F(0, 0, CELLS_00) F(1, 0, CELLS_10) F(2, 0, CELLS_20)
 #define CELLS_00(F) F(x0, r00) F(x1, r10)
 #define CELLS_10(F) F(x1, r00) F(x2, r10)
@@ -103,8 +103,12 @@ int first_block(int b) { return 0; }
 // or RGB, only IN_LANES lanes are multiplied: no kernel lies where the others would read.
 
 #define ZERO(p, q, r, o) vec4 r = vec4(0.0);
-#define FETCH(j, near) \
-    vec4 near = at0(n, z, y, clamp(left + j, 0, IN_W - 1), base + i); \
+// A column that lies inside x for every fragment, one beyond which no pixel needs zeros,
+// and one that is padding for some.
+#define INSIDE(j, near) vec4 near = at0(n, z, y, left + j, base + i);
+#define BEYOND(j, near) vec4 near = at0(n, z, y, clamp(left + j, 0, IN_W - 1), base + i);
+#define EDGE(j, near) \
+    BEYOND(j, near) \
     if (left + j < 0 || left + j >= IN_W) near = vec4(0.0);
 #if IN_LANES == 1
 #define MULTIPLY(near, r) r += near.x * k0;
@@ -138,7 +142,7 @@ void main() {
             int row = (t * KERNEL_H + u) * KERNEL_W;
             for (int i = 0; i < IN_BLOCKS; ++i) {
                 int c = 4 * i;
-                EACH_COLUMN(FETCH)
+                EACH_COLUMN(INSIDE, BEYOND, EDGE)
                 EACH_TAP(TAP)
             }
         }

@@ -32,6 +32,11 @@ vec4 at1(int n, int d, int h, int w, int b) {
     return texelFetch(t1, ivec3(0, 0, b), 0);
 }
 
+#define SHARED(n, b)
+#define ONCE(p, n, d, h, w)
+#define OWN(p, n, d, h, w)
+#define READ(p, n, d, h, w, b) at0(n, d, h, w, b)
+
 void locate(out int n, out int d, out int h, out int w, out int b) {
     ivec2 p = ivec2(gl_FragCoord.xy);
     n = 0;
@@ -52,8 +57,9 @@ vec4 finish(vec4 r, int n, int d, int h, int w, int b) {
 //
 //   y = finish(COMBINE over the reduced indexes of x)
 //
-// MEAN divides by their number. COUNT_D, COUNT_H, COUNT_W are the lengths of the reduced axes, 1 for the others. With
-// OVER_CHANNELS the result is in lane 0.
+// MEAN divides by their number. COUNT_D, COUNT_H, COUNT_W are the lengths of the reduced
+// axes, 1 for the others. With OVER_CHANNELS the result is in lane 0. READ reads x through
+// at0, or computes it: ONCE, OWN and SHARED fetch what that needs.
 
 vec4 inside(vec4 x, int b) {
     ivec4 c = 4 * b + ivec4(0, 1, 2, 3);
@@ -63,16 +69,22 @@ vec4 inside(vec4 x, int b) {
 
 vec4 value(int n, int d, int h, int w, int b) {
     vec4 total = vec4(START);
+    ONCE(0, n, d, h, w)
+#if !OVER_CHANNELS
+    SHARED(n, b)
+#endif
     for (int t = 0; t < COUNT_D; ++t)
         for (int u = 0; u < COUNT_H; ++u)
             for (int v = 0; v < COUNT_W; ++v) {
+                OWN(0, n, d + t, h + u, w + v)
 #if OVER_CHANNELS
                 for (int i = 0; i < IN_BLOCKS; ++i) {
-                    vec4 x = inside(at0(n, d + t, h + u, w + v, i), i);
+                    SHARED(n, i)
+                    vec4 x = inside(READ(0, n, d + t, h + u, w + v, i), i);
                     total = COMBINE(total, x);
                 }
 #else
-                vec4 x = at0(n, d + t, h + u, w + v, b);
+                vec4 x = READ(0, n, d + t, h + u, w + v, b);
                 total = COMBINE(total, x);
 #endif
             }

@@ -26,10 +26,11 @@ function pack(x, rows, columns, width, count, y) {
   let k = 0;
   for (let matrix = 0; matrix < count; matrix++) {
     for (let block = 0; block < blocks; block++) {
-      const first = matrix * size + Math.min(block * width, size - width);
+      const first = Math.max(Math.min(block * width, size - width), 0);
       for (let row = 0; row < rows.length; row++) {
         for (let column = first; column < first + width; column++) {
-          packed[k++] = x[rows[row] + columns[column]];
+          const place = matrix * size + Math.min(column, size - 1);
+          packed[k++] = x[rows[row] + columns[place]];
         }
       }
     }

@@ -5,7 +5,8 @@ import { Images } from "./images.js";
 import { namedOutputs, readInputs } from "./samples.js";
 import { decoded, readTensors } from "./tensors.js";
 import { VerificationError, check } from "./verification.js";
-import { DeviceError, Executor, choosePlan, openContext } from "./webgl.js";
+import { kernelsOf } from "./webassembly.js";
+import { DeviceError, Executor, choosePlan, openContext, turn } from "./webgl.js";
 
 export { DeviceError, LoadError, VerificationError };
 
@@ -30,24 +31,50 @@ function floatsOf(input) {
   return input instanceof Images ? input.numbers() : Float32Array.from(input);
 }
 
-/** Runs cpu.js under the interface of the WebGL executor. */
+/** Runs cpu.js or wasm.js under the interface of the WebGL executor. */
 class CpuExecutor {
   counts = {};
-  renderer = "JavaScript";
   stats = {};
   #program;
 
-  constructor(program) {
+  constructor(program, renderer = "JavaScript") {
     this.#program = program;
+    this.renderer = renderer;
   }
 
-  async run(inputs, n, { places, signal } = {}) {
+  async run(inputs, n, { places, signal, sliceMs, onProgress } = {}) {
     signal?.throwIfAborted();
     const start = performance.now();
     const floats = inputs.map(floatsOf);
-    const results = this.#program.run(floats, n);
+    const results =
+      sliceMs === undefined || n === 0
+        ? this.#program.run(floats, n)
+        : await this.#inSlices(floats, n, { signal, sliceMs, onProgress });
     this.stats = { upload: 0, draws: performance.now() - start, readback: 0 };
     return places?.map((place) => results[place]) ?? results;
+  }
+
+  /** Run sample by sample; whenever *sliceMs* have passed the page gets a turn. */
+  async #inSlices(floats, n, { signal, sliceMs, onProgress }) {
+    const part = (array, k) => {
+      const size = array.length / n;
+      return array.subarray(k * size, (k + 1) * size);
+    };
+    let results;
+    let start = performance.now();
+    for (let k = 0; k < n; ++k) {
+      const sample = floats.map((array) => part(array, k));
+      const own = this.#program.run(sample, 1);
+      results ??= own.map(({ length }) => new Float32Array(n * length));
+      own.forEach((numbers, index) => part(results[index], k).set(numbers));
+      onProgress?.({ phase: "predict", done: k + 1, total: n });
+      if (performance.now() - start >= sliceMs) {
+        await turn();
+        signal?.throwIfAborted();
+        start = performance.now();
+      }
+    }
+    return results;
   }
 
   async stages(inputs, n, names) {
@@ -68,10 +95,9 @@ class Model {
   #files;
   #tensors;
   #executor;
-  #mapper;
   #mapping;
   #context;
-  #owned;
+  #life = new AbortController();
   #auto = false;
   #loading = 0;
   #states;
@@ -106,7 +132,7 @@ class Model {
     return this.#ready.textureSize;
   }
 
-  /** The GPU's name, or "JavaScript". */
+  /** The GPU's name, "WebAssembly", or "JavaScript". */
   get renderer() {
     return this.#ready.renderer;
   }
@@ -128,30 +154,50 @@ class Model {
       throw new TypeError(`device must be ${DEVICES.join(", ")}, not ${device}`);
     }
     const start = performance.now();
+    const { signal } = this.#options;
+    const stop = () => this.#life.abort(signal.reason);
+    signal?.addEventListener("abort", stop);
     this.dispose();
     this.#auto = device === "auto" && this.#description.cpu !== undefined;
-    await (device === "cpu" ? this.#useCpu() : this.#useWebgl());
+    try {
+      await (device === "cpu" ? this.#useCpu() : this.#useWebgl());
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
     this.#loading = performance.now() - start;
   }
 
+  /** Return what ends, and frees what was made, with the stay on the next device. */
+  #begin() {
+    this.#life = new AbortController();
+    return this.#life;
+  }
+
   async #useWebgl() {
-    const { gl, canvas, maxTextureSize, onProgress, signal } = this.#options;
+    const { gl, canvas, maxTextureSize, onProgress } = this.#options;
+    const life = this.#begin();
+    const { signal } = life;
     try {
       if (!this.#files.has(`${SHADERS}plan.json`)) {
         throw new DeviceError("the package was compiled without the target gl");
       }
       const context = gl ?? openContext(canvas);
-      this.#owned = gl === undefined && canvas === undefined ? context : undefined;
-      this.#context = context;
-      const [tensors, programs] = await Promise.all([
-        this.#weights(),
-        this.#programs(context, SHADERS, maxTextureSize),
-      ]);
+      if (gl === undefined && canvas === undefined) {
+        const close = () => context.getExtension("WEBGL_lose_context")?.loseContext();
+        signal.addEventListener("abort", close);
+      }
+      const tensors = this.#weights(); // on their way while programs are compiled
+      const programs = await this.#programs(context, SHADERS, maxTextureSize);
       const options = { ...programs, tensors, onProgress, signal };
-      this.#executor = await Executor.create(context, options);
+      const executor = await Executor.create(context, options);
+      signal.throwIfAborted();
+      this.#executor = executor;
+      this.#context = context;
       this.device = "webgl2";
+      this.fallback = undefined;
     } catch (error) {
-      this.dispose();
+      signal.throwIfAborted();
+      life.abort(error);
       if (!this.#auto || !(error instanceof DeviceError)) {
         throw error;
       }
@@ -161,20 +207,33 @@ class Model {
   }
 
   async #useCpu() {
+    const { signal } = this.#begin();
     if (this.#description.cpu === undefined) {
       throw new DeviceError("the package was compiled without a path in JavaScript");
     }
-    const [tensors, { create }] = await Promise.all([
+    const [tensors, kernels] = await Promise.all([
       this.#weights(),
-      this.#description.cpu(),
+      kernelsOf(this.#files, this.#options.wasm),
     ]);
-    this.#executor = new CpuExecutor(create(Object.fromEntries(decoded(tensors))));
+    const { cpu, wasm } = this.#description;
+    const { create } = await (kernels === undefined ? cpu() : wasm());
+    const program = create(Object.fromEntries(decoded(tensors)), kernels);
+    signal.throwIfAborted();
+    this.#executor = new CpuExecutor(program, kernels && "WebAssembly");
     this.device = "cpu";
     this.fallback = undefined;
   }
 
-  async #weights() {
-    this.#tensors ??= readTensors((await this.#files.read(WEIGHTS)).buffer);
+  /** Return the weights, which are read once; where that fails, by the next call. */
+  #weights() {
+    if (this.#tensors === undefined) {
+      // Shaders are waited for first, also where one connection carries all files.
+      const reading = this.#files.read(WEIGHTS, { priority: "low" });
+      this.#tensors = reading.then(({ buffer }) => readTensors(buffer));
+      this.#tensors.catch(() => {
+        this.#tensors = undefined;
+      });
+    }
     return this.#tensors;
   }
 
@@ -194,9 +253,10 @@ class Model {
    * One input: a Float32Array, nested arrays `(n, ...shape)`, or a picture or several
    * (*fit*, *scale* and *offset* say how they are read). Several: an object by name, or
    * an array in the model's order. One output: a Float32Array; several: an object by
-   * name. *signal* aborts between draws if *sliceMs* tells after how many
-   * milliseconds the page gets a turn, and otherwise between batches. A model with
-   * states takes as many samples as it keeps states for, and one call after the other.
+   * name. *signal* aborts between draws (on the CPU, between samples) if *sliceMs* tells
+   * after how many milliseconds the page gets a turn, and otherwise between batches. A
+   * model with states takes as many samples as it keeps states for, and one call after
+   * the other.
    */
   predict(input, options = {}) {
     return this.#withInputs(input, options, async (arrays, n) => {
@@ -296,22 +356,20 @@ class Model {
   }
 
   async #createMapper() {
-    const owner = this.#ready;
-    const tensors = await this.#weights();
+    const { signal } = this.#life;
+    signal.throwIfAborted();
+    const tensors = this.#weights();
     let mapper;
     if (this.device === "cpu") {
       const { create } = await this.#description.cam();
-      mapper = new CpuExecutor(create(Object.fromEntries(decoded(tensors))));
+      mapper = new CpuExecutor(create(Object.fromEntries(decoded(await tensors))));
     } else {
       const { maxTextureSize } = this.#options;
-      const programs = await this.#programs(this.#context, MAPS, maxTextureSize);
-      mapper = await Executor.create(this.#context, { ...programs, tensors });
+      const context = this.#context;
+      const programs = await this.#programs(context, MAPS, maxTextureSize);
+      mapper = await Executor.create(context, { ...programs, tensors, signal });
     }
-    if (this.#executor !== owner) {
-      mapper.dispose();
-      throw new DeviceError("the model was disposed of");
-    }
-    this.#mapper = mapper;
+    signal.throwIfAborted();
     return mapper;
   }
 
@@ -379,16 +437,12 @@ class Model {
     });
   }
 
-  /** Free what the model holds on its device. */
+  /** Free what the model holds on its device; loading, if it goes on, fails. */
   dispose() {
-    this.#executor?.dispose();
-    this.#mapper?.dispose();
+    this.#life.abort(new DeviceError("the model was disposed of"));
     this.#executor = undefined;
-    this.#mapper = undefined;
     this.#mapping = undefined;
     this.#context = undefined;
-    this.#owned?.getExtension("WEBGL_lose_context")?.loseContext();
-    this.#owned = undefined;
     this.device = undefined;
   }
 }

@@ -63,6 +63,7 @@ const DESCRIPTION = {
   taps: [],
   stages: STAGES,
   cpu: () => import("./cpu.js"),
+  wasm: () => import("./wasm.js"),
   files: {
     "sample.safetensors": {
       bytes: 5056,
@@ -77,32 +78,36 @@ const DESCRIPTION = {
       sha256: "73bad9f129095ca2d6a94b6bcc4fa0e2ed2f137a87b2a258ccbc5693a1167a7d",
     },
     "shaders/conv2d.frag": {
-      bytes: 4904,
-      sha256: "8282f03a8563d46e61946ede540584242c3fec6e56e99e4d65f640e9ad727987",
+      bytes: 5204,
+      sha256: "63c39939c70e2f6a2d2e5c6faac05d519d6fa9d26cd9c2396eac63d3af06ae3d",
     },
     "shaders/conv2d_1.frag": {
-      bytes: 4795,
-      sha256: "3e758cd9d17abc18fca3fbb03f746e7bccfda64e73f5ed5f82897471b3499677",
+      bytes: 5085,
+      sha256: "2a88e8f5617230e4cf82e0239d40bdd8a99b8717f35fa969d13119a9342d791b",
     },
     "shaders/max_pooling2d.frag": {
       bytes: 3136,
       sha256: "49d899f911c0f9f88e5f306f2d9e6dbc2fda94a9fbd3d3166a8a6a7310cf2861",
     },
     "shaders/dense_part_2.frag": {
-      bytes: 4187,
-      sha256: "c0cdf57801db8acbbdad2ee3a8511237d0bb6425ef13670f62cd33dc3e0d7e3a",
+      bytes: 4350,
+      sha256: "1ba73034790f3dc2a1f06ffd9d6cdd238531917324ea64d27179522c10217979",
     },
     "shaders/dense.frag": {
-      bytes: 2717,
-      sha256: "956cc56e6ae2bfab1de74ab50caad637180ba6cf53adefe10e58337e5bca7d44",
+      bytes: 3088,
+      sha256: "4f29042cb92acb1ec4473959c717f0c1760726ec48c1e971a65aa0615c02280b",
     },
     "shaders/dense_1.frag": {
-      bytes: 3499,
-      sha256: "881443a75055152e73ecd6a479885d1fd29615bb761b67164ae2285015c9999a",
+      bytes: 3662,
+      sha256: "5eb9a12ef31bff0d6298696f064e0541b5d02367be080f9d7123490e2ae2555c",
     },
     "shaders/dense_1_2.frag": {
       bytes: 2739,
       sha256: "8a5d51a4743ca9b061e25a8551b8608c7fd387ad1b531875c51c1d6f5e731f99",
+    },
+    "web/cpu.wasm": {
+      bytes: 5211,
+      sha256: "a76f2ee76a420e582769e0b18dd76e0d403465f8e7cf0727a531384b74775373",
     },
   },
 };
