@@ -17,7 +17,7 @@ NOT_INSTALLED = {
     path
     for pattern in (
         *("*.md", "*/LICENSE", "digits/digits.h5", "digits/train.npz"),
-        *("custom/*", "domains/*", "emotion/*", "sentiment/*", "upscale/*"),
+        *("custom/*", "domains/*", "emotion/*", "masks/*", "sentiment/*", "upscale/*"),
         *("vae/*", "web/*"),
     )
     for path in (ROOT / "examples").rglob(pattern)

@@ -89,6 +89,8 @@ LIBRARY = (
     "remainder",
     "pick",
     "k_where",
+    "k_sin",
+    "k_cos",
     "k_tanh",
     "k_sigmoid",
     "k_log1p",

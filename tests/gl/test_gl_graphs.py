@@ -15,7 +15,7 @@ from strategies_graphs import graphs, inputs_for
 from keramos.emit.gl import emit_gl
 from keramos.emit.programs import program
 from keramos.errors import CompileError
-from keramos.expr import operand
+from keramos.expr import call, operand
 from keramos.graph import Graph, Value, apply, literal
 from keramos.plan.gl import plan
 from keramos.plan.layout import Limits, Profile
@@ -26,6 +26,8 @@ from keramos.primitives import Conv, Map, Reduce, Spec, Window
 # Sums of a few hundred products in another order, and built-in functions that GLSL
 # allows a few units in the last place: relative to the largest value.
 TOLERANCE = 3e-6
+# The series' last term and some roundings of numbers up to 1.
+ANGLES = 4e-7
 
 Kind = Literal["sum", "mean", "max"]
 LIMITS = [
@@ -173,3 +175,15 @@ def test_rows_of_one_long_axis_are_reduced_in_runs(
 def _doubling() -> Graph:
     x = Value(Spec((3,)), name="x")
     return Graph((x,), apply(Map(operand(0) * 2), x), ("y",))
+
+
+@pytest.mark.parametrize("function", ["sin", "cos"])
+def test_angles_are_exact_over_many_turns(function: str, tmp_path: Path) -> None:
+    x = Value(Spec((4000,)), name="x")
+    graph = Graph((x,), apply(Map(call(function, operand(0))), x), ("y",))
+    angles = np.linspace(-9000, 9000, 4000, dtype=np.float32)[None]
+
+    (y,), _ = run(graph, [angles], tmp_path, limits=Limits(), batch=1)
+
+    exact = getattr(np, function)(angles.astype(np.float64))
+    assert np.abs(y - exact).max() <= ANGLES

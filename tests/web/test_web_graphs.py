@@ -19,7 +19,8 @@ from web.browser import ask, opened
 from web.web_package import write_package
 
 from keramos.graph import Graph
-from keramos.plan.layout import Limits
+from keramos.plan.layout import Profile
+from keramos.plan.profile import PROFILES, limits
 
 TOLERANCE = 1e-5
 
@@ -45,10 +46,10 @@ def evaluate(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
     return [y.astype(np.float64) for y in graph.evaluate(*inputs)]
 
 
-def check_in(page: Page, root: Path, graph: Graph) -> None:
+def check_in(page: Page, root: Path, graph: Graph, profile: Profile) -> None:
     """Raise AssertionError where the page's numbers aren't the graph's."""
     folder = Path(mkdtemp(prefix="graph_", dir=root)).name
-    write_package(graph, root / folder, limits=Limits(texture_size=64), batch=2)
+    write_package(graph, root / folder, limits=limits(64, profile), batch=2)
     inputs = inputs_for(graph, 3, np.random.default_rng(0))
 
     actual = ask(
@@ -60,28 +61,30 @@ def check_in(page: Page, root: Path, graph: Graph) -> None:
     assert agree(actual, evaluate(graph, inputs))
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 @given(graph=graphs(free=False))
 def test_drawn_graphs_agree_on_llvmpipe(
-    root: Path, browser_page: Page, graph: Graph
+    root: Path, browser_page: Page, profile: Profile, graph: Graph
 ) -> None:
-    check_in(browser_page, root, graph)
+    check_in(browser_page, root, graph, profile)
 
 
 @given(graph=cells())
 def test_drawn_cells_agree_on_llvmpipe(
     root: Path, browser_page: Page, graph: Graph
 ) -> None:
-    check_in(browser_page, root, graph)
+    check_in(browser_page, root, graph, "gpu")
 
 
+@pytest.mark.parametrize("profile", PROFILES)
 def test_drawn_graphs_agree_on_swiftshader(
-    playwright: Playwright, tmp_path: Path
+    playwright: Playwright, tmp_path: Path, profile: Profile
 ) -> None:
     with opened(playwright, tmp_path, gpu="swiftshader") as page:
 
         @given(graph=graphs(free=False))
         def check(graph: Graph) -> None:
-            check_in(page, tmp_path, graph)
+            check_in(page, tmp_path, graph, profile)
 
         check()
 

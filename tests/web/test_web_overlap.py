@@ -305,7 +305,8 @@ def test_a_context_that_is_lost_again_and_again_means_javascript(page: Page) -> 
             drawArrays.apply(this, details);
             if (!this.isContextLost()) loss.loseContext();
         };
-        canvas.addEventListener("webglcontextlost", () => {
+        canvas.addEventListener("webglcontextlost", (event) => {
+            event.preventDefault(); // else it can't be restored
             setTimeout(() => loss.restoreContext());
         });
         const options = { device: "auto", canvas, fetch: hold };
