@@ -36,8 +36,8 @@ CANONICAL_RANK = 4
 # width, and so do low ones.
 FRAGMENTS = 4
 SQUARE = 64
-NARROW = 2.5
-LOW = 0.8
+NARROW = 1.0
+LOW = 0.4
 # How many rows are moved into one, at most.
 MOVED = 16
 N, D, H, W, B = range(5)

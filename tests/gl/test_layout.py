@@ -180,7 +180,7 @@ def test_a_flattened_image_with_open_lanes_needs_a_copy() -> None:
         ((64, 64, 8), (8, 128)),
         ((64, 64, 32), (128, 32)),
         ((16, 16, 128), (128, 8)),
-        ((13, 13, 128), (128, 8)),
+        ((13, 13, 128), (416, 2)),
     ],
 )
 def test_rows_for_software_rasterisers_keep_two_threads_busy(
