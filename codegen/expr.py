@@ -243,7 +243,7 @@ NUMPY: Mapping[str, str] = {
     "where": "np.where({}, {}, {})",
 }
 
-# Operands are vec4; the k_ functions stand in shaders/lib/scalar.glsl.
+# Operands are vec4; the k_ functions stand in shaders/lib.
 GLSL: Mapping[str, str] = {
     "abs": "abs({})",
     "add": "({} + {})",
