@@ -37,8 +37,13 @@ const NO_WEIGHTS = { blocks: 0, stride: 0 };
 const RESTORATION_MS = 10000;
 const ATTEMPTS = 3;
 const AGAIN = "the browser took the GPU away again and again";
-// A fence is asked without a pause for this long: timers are slower than small models.
-const EAGER_MS = 12;
+// A page may wait this long for numbers without a turn of its own: half a frame.
+// Asking in a loop takes the processor from drivers that draw on it.
+const HALF_FRAME_MS = 8;
+// How much longer than the fastest run so far the next one may take, at first guess.
+const SLOWER = 1.25;
+// The waiting for a run is split into this many pauses.
+const PAUSES = 4;
 
 /** There is no such device, it lacks what the package needs, or it failed. */
 export class DeviceError extends Error {
@@ -83,15 +88,16 @@ export function turn() {
   });
 }
 
-function pause(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+/** Return after a time; timers that timers start have to wait for 4 ms or more. */
+async function pause(milliseconds) {
+  await turn();
+  await new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** Return when *done()* is true; ask often at first, then leave the page its time. */
+/** Return when *done()* is true. */
 async function until(done) {
-  const start = performance.now();
   while (!done()) {
-    await (performance.now() - start < EAGER_MS ? turn() : pause(1));
+    await pause(1);
   }
 }
 
@@ -241,6 +247,8 @@ export class Executor {
   #disposed = false;
   #last = Promise.resolve();
   #restorations = [];
+  // How many milliseconds a run is likely to take.
+  #likely = Infinity;
 
   /**
    * Create every texture, program and framebuffer of *plan*, one that fits *gl*.
@@ -810,6 +818,31 @@ export class Executor {
 
   /** Return when the GPU has done what it was given so far. */
   async #finished() {
+    await this.#fenced((done) => until(done));
+  }
+
+  /**
+   * Return when the GPU is done or soon will be: the rest may be waited for.
+   *
+   * *start* is when the run began. Earlier runs tell how long it will take. What nobody
+   * looks at needs no turns; its timers would be slow.
+   */
+  async #nearlyFinished(start) {
+    await this.#fenced(async (done) => {
+      const rest = this.#likely - HALF_FRAME_MS;
+      const step = rest === Infinity ? 1 : Math.max(1, rest / PAUSES);
+      while (
+        !globalThis.document?.hidden &&
+        performance.now() - start < rest &&
+        !done()
+      ) {
+        await pause(step);
+      }
+    });
+  }
+
+  /** Put a fence behind what the GPU was given; *wait* is told how to ask for it. */
+  async #fenced(wait) {
     const gl = this.#gl;
     const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     if (fence === null) {
@@ -817,7 +850,7 @@ export class Executor {
     }
     this.#ledger.add("Sync", fence);
     gl.flush();
-    await until(() => gl.clientWaitSync(fence, 0, 0) !== gl.TIMEOUT_EXPIRED);
+    await wait(() => gl.clientWaitSync(fence, 0, 0) !== gl.TIMEOUT_EXPIRED);
     this.#ledger.free("Sync", fence);
   }
 
@@ -932,11 +965,12 @@ export class Executor {
       }
       times.push(performance.now());
       outputs.forEach((output) => this.#ask(output));
-      await this.#finished();
+      await this.#nearlyFinished(times[0]);
       outputs.forEach((output, index) =>
         this.#take(output, results[index], start, count),
       );
       times.push(performance.now());
+      this.#likely = Math.min(times[3] - times[0], SLOWER * this.#likely);
       stats.upload += times[1] - times[0];
       stats.draws += times[2] - times[1];
       stats.readback += times[3] - times[2];
