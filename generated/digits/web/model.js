@@ -86,8 +86,8 @@ const DESCRIPTION = {
       sha256: "2a88e8f5617230e4cf82e0239d40bdd8a99b8717f35fa969d13119a9342d791b",
     },
     "shaders/max_pooling2d.frag": {
-      bytes: 3136,
-      sha256: "49d899f911c0f9f88e5f306f2d9e6dbc2fda94a9fbd3d3166a8a6a7310cf2861",
+      bytes: 3243,
+      sha256: "cb06eb8d208daaffbeae94f56d12a8c50b4b57af40bcd89c0127fd07d4822614",
     },
     "shaders/dense_part_2.frag": {
       bytes: 4350,
