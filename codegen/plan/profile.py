@@ -55,9 +55,11 @@ DEVICES: Mapping[Profile, Device] = {
         pixels=4,
         crowded=1.8,
     ),
-    # Mesa llvmpipe on two cores: many pixels for each fragment, one wide draw.
+    # Mesa llvmpipe on two cores: many pixels for each fragment, one wide draw. A draw
+    # counts twice the 30 us that it takes: pages hand it to another process, and fewer
+    # draws are fewer programs, of which each takes 65 ms or more to compile.
     "software": Device(
-        draw=30.0,
+        draw=60.0,
         fetch=1300.0,
         uniform=1000.0,
         product=45.0,
