@@ -1,4 +1,4 @@
-"""Drawn graphs give their numbers in Chromium, on WebGL 2."""
+"""Drawn graphs give their numbers in Chromium: on both devices, in page and worker."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ from keramos.plan.layout import Profile
 from keramos.plan.profile import PROFILES, limits
 
 TOLERANCE = 1e-5
+# The outputs of a package on both devices, in the page and in a worker.
+RUNS = """async ([folder, input]) => {
+    const answers = [];
+    for (const device of ["webgl2", "cpu"]) {
+        answers.push(await harness.predict(folder, input, { device }));
+        const there = await harness.predictInWorker(folder, input, { device });
+        answers.push(there.outputs);
+    }
+    return answers;
+}"""
 
 Array = NDArray[Any]
 
@@ -49,16 +59,13 @@ def evaluate(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
 def check_in(page: Page, root: Path, graph: Graph, profile: Profile) -> None:
     """Raise AssertionError where the page's numbers aren't the graph's."""
     folder = Path(mkdtemp(prefix="graph_", dir=root)).name
-    write_package(graph, root / folder, limits=limits(64, profile), batch=2)
+    write_package(graph, root / folder, limits=limits(64, profile), batch=2, cpu=True)
     inputs = inputs_for(graph, 3, np.random.default_rng(0))
 
-    actual = ask(
-        page,
-        "([folder, input]) => harness.predict(folder, input)",
-        [folder, named(graph, inputs)],
-    )
+    answers = ask(page, RUNS, [folder, named(graph, inputs)])
 
-    assert agree(actual, evaluate(graph, inputs))
+    expected = evaluate(graph, inputs)
+    assert [agree(answer, expected) for answer in answers] == [True] * 4
 
 
 @pytest.mark.parametrize("profile", PROFILES)

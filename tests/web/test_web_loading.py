@@ -259,6 +259,38 @@ def test_a_browser_without_webgl_2_means_javascript(page: Page) -> None:
     assert fallback == "this browser has no WebGL 2 to give"
 
 
+def test_runs_that_lose_the_gpu_together_go_on_without(page: Page) -> None:
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_function("() => window.harness")
+    ask(
+        other,
+        """async () => {
+            window.canvas = document.createElement("canvas");
+            window.model = await harness.load("loading", {device: "auto", canvas});
+        }""",
+    )
+    other.clock.install()
+    other.evaluate("""() => {
+            const x = new Float32Array(model.inputs[0].shape.reduce((a, b) => a * b));
+            canvas.getContext("webgl2").getExtension("WEBGL_lose_context").loseContext();
+            window.late = Promise.allSettled([0, 1, 2].map(() => model.predict(x)));
+        }""")
+    for _ in range(3):  # each run waits for the context on its own
+        other.clock.run_for(10_000)
+
+    answers, device, fallback = other.evaluate("""async () => {
+            const answers = (await late).map(({status, value, reason}) =>
+                status === "fulfilled" ? Array.from(value) : String(reason));
+            return [answers, model.device, model.fallback];
+        }""")
+
+    other.close()
+    assert (device, fallback) == ("cpu", "the browser took the GPU away and kept it")
+    assert [len(answer) for answer in answers] == [10, 10, 10]
+    assert answers[0] == answers[1] == answers[2]
+
+
 def test_npm_packs_what_node_imports(root: Path, tmp_path: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:

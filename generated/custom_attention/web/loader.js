@@ -99,6 +99,7 @@ class Model {
   #context;
   #life = new AbortController();
   #auto = false;
+  #fallen;
   #loading = 0;
   #states;
   #last = Promise.resolve();
@@ -425,20 +426,35 @@ class Model {
       try {
         return await task(given, n);
       } catch (error) {
-        const lost = error instanceof DeviceError && this.device === "webgl2";
-        if (!this.#auto || !lost) {
+        const lost = this.#auto && error instanceof DeviceError;
+        const fallen = lost ? this.#fallBack(error) : undefined;
+        if (fallen === undefined) {
           throw error;
         }
-        this.dispose();
-        await this.#useCpu();
-        this.fallback = error.message;
+        await fallen;
         return task(given, n);
       }
     });
   }
 
+  /**
+   * Leave the GPU for the CPU, once for all runs that *error* ended.
+   *
+   * Returns when the CPU is ready; undefined if the model wasn't on the GPU.
+   */
+  #fallBack(error) {
+    if (this.device === "webgl2") {
+      this.dispose();
+      this.#fallen = this.#useCpu().then(() => {
+        this.fallback = error.message;
+      });
+    }
+    return this.#fallen;
+  }
+
   /** Free what the model holds on its device; loading, if it goes on, fails. */
   dispose() {
+    this.#fallen = undefined;
     this.#life.abort(new DeviceError("the model was disposed of"));
     this.#executor = undefined;
     this.#mapping = undefined;

@@ -50,13 +50,13 @@ window.harness = {
     }
   },
 
-  /** Do the same in a module worker. */
-  predictInWorker(folder, input) {
+  /** Do the same in a module worker; without *input*, verify the package there. */
+  predictInWorker(folder, input, options) {
     const worker = new Worker("worker.js", { type: "module" });
     return new Promise((resolve, reject) => {
       worker.onmessage = ({ data }) => resolve(data);
       worker.onerror = ({ message }) => reject(new Error(message));
-      worker.postMessage({ folder, input });
+      worker.postMessage({ folder, input, options });
     }).finally(() => worker.terminate());
   },
 
