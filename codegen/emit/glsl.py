@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from keramos import shaders
 from keramos.emit.weights import MIDDLE
@@ -31,6 +32,7 @@ from keramos.plan.layout import (
     blocks,
     canonical,
 )
+from keramos.plan.pooling import PooledConv
 from keramos.plan.prologues import Prologue, lifted
 from keramos.plan.stages import Stage, Tensor
 from keramos.primitives import (
@@ -65,6 +67,7 @@ BYTES = "precision highp usampler2DArray;\n"
 OWN_MAIN = frozenset(
     {
         "conv",
+        "conv_pool",
         "conv_rows",
         "conv_slide",
         "conv_uniform",
@@ -75,7 +78,7 @@ OWN_MAIN = frozenset(
     }
 )
 # Families that read the input channels of their own group of filters.
-BY_GROUP = frozenset({"conv", "conv_rows", "conv_slide"})
+BY_GROUP = frozenset({"conv", "conv_pool", "conv_rows", "conv_slide"})
 # Families that may compute what they read.
 WITH_PROLOGUES = frozenset(
     {"conv", "conv_rows", "conv_uniform", "contract", "contract_rows", "reduce"}
@@ -255,6 +258,8 @@ def _convolution(stage: Stage, conv: Conv, numbers: dict[str, int]) -> dict[str,
     numbers |= _triples("PAD", _low(stage, conv), 0)
     numbers |= _triples("DILATION", conv.dilation, 1)
     numbers |= _triples("UP", conv.input_dilation, 1)
+    if isinstance(conv, PooledConv):
+        numbers |= _triples("POOL", conv.pool, 1)
     if stage.family in BY_GROUP:
         numbers["IN_BLOCKS"] = -(-depth // LANES)
     if stage.uniform is not None:
@@ -285,7 +290,7 @@ def _low(stage: Stage, conv: Conv) -> list[int]:
 
 def _lanes(stage: Stage) -> str:
     """Return how many lanes of the first texel hold channels."""
-    if stage.family != "conv_slide":
+    if stage.family not in ("conv_pool", "conv_slide"):
         return ""
     depth = stage.node.inputs[1].shape[-2] or 0
     return f"#define IN_LANES {min(depth, LANES)}\n"
@@ -412,6 +417,8 @@ def _repetitions(stage: Stage) -> str:
         return _sliding(stage)
     if stage.family == "conv_slide":
         return _overlapping(stage)
+    if stage.family == "conv_pool":
+        return _pooled(stage)
     if stage.family in ROWS:
         cells = " ".join(
             f"F({p}, {q}, r{p}{q}, o{p * stage.group + q})"
@@ -505,6 +512,79 @@ def _overlapping(stage: Stage) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _pooled(stage: Stage) -> str:
+    """Return the macros of windows that are pooled, and share the texels of x.
+
+    Rows of x come in order, each with the row of the kernel that it is the first one
+    to need; each texel adds to every result whose window covers it.
+    """
+    conv, kernel = stage.node.primitive, stage.node.inputs[1].shape
+    if not isinstance(conv, PooledConv):
+        raise TypeError("only pooled convolutions are")
+    (high, wide), group = conv.tile, range(stage.group)
+    taps = [d or 0 for d in kernel[:-2]]
+    length, width = [1] * (2 - len(taps)) + taps
+    down, right = [1] * (2 - len(taps)) + list(conv.strides)
+    rows, columns = range(high), range(wide * stage.pixels)
+    sums = [f"r{a}_{b}_{q}" for a in rows for b in columns for q in group]
+    lines = ["#define EACH_SUM(F) " + " ".join(f"F({r})" for r in sums)]
+    cells = []
+    for p in range(stage.pixels):
+        for q in group:
+            window = [f"r{a}_{p * wide + b}_{q}" for a in rows for b in range(wide)]
+            largest = reduce(lambda x, y: f"max({x}, {y})", window)
+            cells.append(f"F({p}, {q}, {largest}, o{p * stage.group + q})")
+    lines.append(f"#define EACH_CELL(F) {' '.join(cells)}")
+    kinds, steps = _columns(stage), []
+    for j, kind in enumerate(_rows(stage)):
+        steps.append(f"{kind}({j}, y{j}, i{j})")
+        if j < length:
+            steps += [
+                f"TAP({j * width + v}, {q}, {_vectors(j, v, q)})"
+                for v in range(width)
+                for q in group
+            ]
+        for s, column in enumerate(kinds):
+            adds = [
+                f"F(r{a}_{b}_{q}, {_vectors(j - a * down, s - b * right, q)})"
+                for a in rows
+                for b in columns
+                for q in group
+                if 0 <= j - a * down < length and 0 <= s - b * right < width
+            ]
+            lines.append(f"#define SUMS_{j}_{s}(F) {' '.join(adds)}")
+            steps.append(f"{column}({s}, y{j}, i{j}, SUMS_{j}_{s})")
+    names = "ROW, EDGE_ROW, TAP, INSIDE, BEYOND, EDGE"
+    return "\n".join([*lines, f"#define EACH_STEP({names}) {' '.join(steps)}\n"])
+
+
+def _vectors(u: int, v: int, q: int) -> str:
+    """Return the names of four vectors of a kernel, one for each channel of a texel."""
+    return ", ".join(f"k{u}_{v}_{q}_{lane}" for lane in range(LANES))
+
+
+def _rows(stage: Stage) -> list[str]:
+    """Return which of the rows that a fragment reads are padding of some result."""
+    conv = stage.node.primitive
+    if not isinstance(conv, PooledConv):
+        raise TypeError("only pooled convolutions read several rows")
+    _, size, _, _ = canonical(stage.node.inputs[0].shape)
+    _, results, _, _ = canonical(stage.node.specs[0].shape)
+    if len(conv.pool) == 1:
+        return ["ROW"]
+    length, stride, pad = (
+        stage.node.inputs[1].shape[0] or 1,
+        conv.strides[0],
+        _low(stage, conv)[0],
+    )
+    high, _ = conv.tile
+    last = (results * high - 1) * stride - pad
+    return [
+        ("ROW" if j >= pad and last - (high - 1) * stride + j < size else "EDGE_ROW")
+        for j in range((high - 1) * stride + length)
+    ]
+
+
 def _columns(stage: Stage) -> list[str]:
     """Return which of the columns that a fragment reads may lie outside x.
 
@@ -517,8 +597,9 @@ def _columns(stage: Stage) -> list[str]:
     (_, _, size, _), pad = canonical(stage.node.inputs[0].shape), _low(stage, conv)[-1]
     stride, width = conv.strides[-1], stage.node.inputs[1].shape[-3] or 1
     total = canonical(stage.node.specs[0].shape)[2]
-    pixels = stage.pixels
-    computed = math.prod(d.radix for d in stage.output.layout.axis_digits(W))
+    pooled = conv.tile[1] if isinstance(conv, PooledConv) else 1
+    pixels, total = stage.pixels * pooled, total * pooled
+    computed = pooled * math.prod(d.radix for d in stage.output.layout.axis_digits(W))
     kinds = ["INSIDE"] * ((pixels - 1) * stride + width)
     for pixel in range(computed):
         for tap in range(width):

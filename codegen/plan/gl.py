@@ -49,6 +49,7 @@ from keramos.plan.layout import (
     transposed,
 )
 from keramos.plan.names import stage_names
+from keramos.plan.pooling import pooled
 from keramos.plan.prepare import Prepared, Regrouped, Target, prepare
 from keramos.plan.profile import DEVICES
 from keramos.plan.prologues import prologues, with_earlier, with_prologue
@@ -195,8 +196,9 @@ class _Builder:
         self.used = {x.key for x in self.graph.uses()}
         self.prologues = prologues(self.graph, batch=batch, limits=limits)
         self.absorbed = {prologue.node for prologue in self.prologues.values()}
-        self.readers = _readers(self.graph, self.absorbed)
         self.joins = joins(self.graph, self.absorbed)
+        self.pooled = self.convolutions()
+        self.readers = _readers(self.graph, self.absorbed, self.pooled)
         self.roots: dict[Node, Tensor] = {}
         self.exact = exact_values(self.graph)
         self.pairs = self.paired()
@@ -330,10 +332,27 @@ class _Builder:
             self.join(node, place)
             return
         output = self.targets.get(node)
+        both = self.pooled.get(node, node)
         if output is None:
-            output = self.tensor(self.label(node), node.results()[0], node)
+            output = self.tensor(self.label(node), node.results()[0], both)
         self.tensors[node, 0] = output
-        self.stage(node, self.names.get(node, "stage"), output)
+        self.stage(both, self.names.get(node, "stage"), output)
+
+    def convolutions(self) -> dict[Node, Node]:
+        """Return the poolings that compute their convolution, and what does both.
+
+        That is where it takes less time than two draws do; the convolutions then count
+        as absorbed.
+        """
+        found: dict[Node, Node] = {}
+        for pool, conv, both in pooled(self.graph):
+            elsewhere = {pool, conv} & (self.absorbed | self.joins.places.keys())
+            if elsewhere or conv in self.prologues or pool in self.prologues:
+                continue
+            if self.duration([both]) < self.duration([conv, pool]):
+                found[pool] = both
+                self.absorbed.add(conv)
+        return found
 
     def paired(self) -> dict[Node, Node]:
         """Return reductions, each with one of the same rows that it is computed with.
@@ -849,14 +868,22 @@ def _written_by(order: Iterable[Item]) -> frozenset[int]:
     )
 
 
-def _readers(graph: Graph, absorbed: Collection[Node]) -> dict[ValueKey, list[Node]]:
-    """Return which nodes read each value, also through views and *absorbed* nodes."""
+def _readers(
+    graph: Graph, absorbed: Collection[Node], computed: Mapping[Node, Node]
+) -> dict[ValueKey, list[Node]]:
+    """Return which nodes read each value, also through views and *absorbed* nodes.
+
+    Where another node is *computed* instead of one, it reads what that one does.
+    """
     readers: dict[ValueKey, list[Node]] = {}
     for node in reversed(graph.nodes):
         for x in node.inputs:
             mine = readers.setdefault(x.key, [])
             staged = has_stage(node) and node not in absorbed
-            mine += [node] if staged else readers.get((node, 0), [])
+            reader = computed.get(node, node)
+            mine += [reader] if staged else readers.get((node, 0), [])
+    for node, other in computed.items():
+        readers[other, 0] = readers.get((node, 0), [])
     return readers
 
 

@@ -28,6 +28,7 @@ from keramos.plan.layout import (
     rasterised,
     rows,
 )
+from keramos.plan.pooling import PooledConv
 from keramos.plan.profile import DEVICES, Device
 from keramos.primitives import (
     Concat,
@@ -52,13 +53,20 @@ BYTES_PER_VECTOR = 16
 # Offsets into uniform buffers are multiples of 256 bytes: so many four-vectors.
 ALIGNMENT = 16
 # Families in which one fragment computes neighbouring pixels.
-WITH_PIXELS = frozenset({"contract_rows", "conv_rows", "conv_slide", "depthwise_rows"})
+WITH_PIXELS = frozenset(
+    {"contract_rows", "conv_pool", "conv_rows", "conv_slide", "depthwise_rows"}
+)
 # Families of matrix products, in which many pixels crowd the caches.
 ROWS = frozenset({"contract_rows", "conv_rows"})
 # Windows go along d, h and w.
 WINDOW_AXES = CANONICAL_RANK - 1
 # A window that slides is unrolled along w.
 WIDEST_WINDOW = 7
+# Pooled convolutions are unrolled altogether: so many multiplications of a texel by
+# four filters at most.
+UNROLLED = 320
+# With fewer results than this, fragments of pooled convolutions are "narrow".
+NARROW = 4
 # More draw buffers than this gain nothing once the weights cost no texel fetches.
 UNIFORM_GROUP = 4
 # What one fragment may compute: neighbours along w, channel blocks.
@@ -70,12 +78,14 @@ NEIGHBOURS, BLOCKS = 4, 2
 USUAL: Mapping[Profile, Mapping[str, tuple[tuple[int, int], ...]]] = {
     "gpu": {
         "contract_rows": ((4, 2), (4, 1)),
+        "conv_pool": ((4, 1), (2, 1)),
         "conv_rows": ((4, 2), (4, 1)),
         "conv_slide": ((4, 2), (8, 1), (4, 1)),
         "depthwise_rows": ((4, 1), (2, 1)),
     },
     "software": {
         "contract_rows": ((8, 1), (4, 2), (4, 1)),
+        "conv_pool": ((4, 1), (2, 1), (8, 1)),
         "conv_rows": ((8, 1), (4, 2), (4, 1)),
         "conv_slide": ((8, 1), (4, 2), (4, 1)),
         "depthwise_rows": ((8, 1), (4, 1), (2, 1)),
@@ -172,6 +182,8 @@ def family(node: Node) -> str:
     if isinstance(primitive, Conv | Window) and len(primitive.strides) > WINDOW_AXES:
         axes = len(primitive.strides)
         raise NoKernelError(f"the gl target has no windows over {axes} axes")
+    if isinstance(primitive, PooledConv):
+        return "conv_pool"
     if isinstance(primitive, Conv):
         return _conv_family(primitive, node.inputs[1])
     return _FAMILIES[type(primitive)]
@@ -364,6 +376,8 @@ def kernels(
         time = fragment_time(done, device, scattered=scattered)
         if group > device.blocks or (pixels > device.pixels and name in ROWS):
             time *= device.crowded
+        if name == "conv_pool" and done.stores < NARROW:
+            time *= device.narrow
         lasting = fragments(layout, device) * time / 1e6
         strips = min(math.ceil(lasting / device.longest), layout.height)
         cost = draws * (device.draw * strips + lasting)
@@ -382,6 +396,9 @@ def _ways(
         together = layout.pixels > 1 and not layout.row and widest == layout.group
         rows = kind == "contract" and together
         yield "contract_rows" if rows else kind, widest, None
+    elif isinstance(conv, PooledConv):
+        if not layout.row:
+            yield from _pooled_ways(node, conv, layout, widest)
     # The sums of a cut one are views of its result, which merged rows don't allow.
     elif not layout.row or conv.groups == 1:
         yield from _conv_ways(node, conv, layout, widest, limits)
@@ -413,6 +430,17 @@ def _conv_ways(
         weights = _uniform(node.inputs[1], few, limits)
         if weights is not None:
             yield "conv_uniform", few, weights
+
+
+def _pooled_ways(
+    node: Node, conv: PooledConv, layout: Layout, widest: int
+) -> Iterator[Way]:
+    """Yield what :func:`_ways` does, of a convolution that is pooled."""
+    taps = math.prod(d or 0 for d in node.inputs[1].shape[:-2])
+    for group in GROUPS if layout.pixels == 1 else (layout.group,):
+        products = taps * math.prod(conv.pool) * layout.pixels * group
+        if group <= widest and products <= UNROLLED:
+            yield "conv_pool", group, None
 
 
 def _group(conv: Conv, layout: Layout, most: int) -> int:
@@ -459,6 +487,8 @@ def _work(node: Node, name: str, pixels: int, group: int) -> Work:
         columns = (pixels - 1) * (primitive.strides or (1,))[-1] + width
         steps = taps * blocks(depth)
         vectors = steps * LANES * group
+        if isinstance(primitive, PooledConv):
+            return _pooled_work(primitive, window, pixels, group, blocks(depth))
         match name:
             case "conv_uniform":
                 return Work(steps, 0, vectors, vectors * pixels, cells)
@@ -481,6 +511,24 @@ def _work(node: Node, name: str, pixels: int, group: int) -> Work:
         return Work(terms * pixels, vectors, 0, vectors * pixels, cells)
     inputs = 1 if isinstance(primitive, Concat) else len(node.operands)
     return Work(terms * inputs * group, 0, 0, terms * inputs * group, group)
+
+
+def _pooled_work(
+    conv: PooledConv, window: Sequence[int], pixels: int, group: int, read: int
+) -> Work:
+    """Return what one fragment does that reads *read* blocks of channels."""
+    height, width = conv.tile
+    lengths = (*(1,) * (2 - len(window)), *window)
+    steps = (*(1,) * (2 - len(window)), *conv.strides)
+    rows, columns = (
+        (count - 1) * step + length
+        for count, step, length in zip(
+            (height, width * pixels), steps, lengths, strict=True
+        )
+    )
+    vectors = math.prod(window) * read * LANES * group
+    products = vectors * height * width * pixels
+    return Work(rows * columns * read, vectors, 0, products, pixels * group)
 
 
 def _terms(node: Node) -> int:

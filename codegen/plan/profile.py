@@ -21,7 +21,8 @@ class Device:
     rasteriser does one after the other (*serial*). Fewer than *busy* fragments take as
     long as so many. Fetches cost *scattered* times as much where neighbours share no
     cache line, and everything *crowded* times as much in fragments of more than
-    *blocks* channel blocks, or matrix rows of more than *pixels* pixels.
+    *blocks* channel blocks, or matrix rows of more than *pixels* pixels; pooled
+    convolutions take *narrow* times as long in fragments of few results.
     No draw may take longer than *longest* microseconds: pages stutter while it lasts,
     and drivers stop what seems to hang.
     """
@@ -36,6 +37,7 @@ class Device:
     blocks: int
     pixels: int
     crowded: float
+    narrow: float = 1.0
     fragment: float = 0.0
     serial: bool = False
     longest: float = 20_000.0
@@ -54,6 +56,7 @@ DEVICES: Mapping[Profile, Device] = {
         blocks=2,
         pixels=4,
         crowded=1.8,
+        narrow=1.3,
     ),
     # Mesa llvmpipe on two cores: many pixels for each fragment, one wide draw. A draw
     # counts twice the 30 us that it takes: pages hand it to another process, and fewer

@@ -74,20 +74,16 @@ const DESCRIPTION = {
       sha256: "de1e356a00ef0453f6b776415c244aa92bdc215feefc28b6d92eaeba951fc06c",
     },
     "shaders/plan.json": {
-      bytes: 4567,
-      sha256: "73bad9f129095ca2d6a94b6bcc4fa0e2ed2f137a87b2a258ccbc5693a1167a7d",
+      bytes: 4194,
+      sha256: "496360a48698156fb0b31982136ed3c30f2b3272f82db64e76a0ad16ac9f8cc7",
     },
     "shaders/conv2d.frag": {
       bytes: 5204,
       sha256: "63c39939c70e2f6a2d2e5c6faac05d519d6fa9d26cd9c2396eac63d3af06ae3d",
     },
-    "shaders/conv2d_1.frag": {
-      bytes: 5085,
-      sha256: "2a88e8f5617230e4cf82e0239d40bdd8a99b8717f35fa969d13119a9342d791b",
-    },
     "shaders/max_pooling2d.frag": {
-      bytes: 3243,
-      sha256: "cb06eb8d208daaffbeae94f56d12a8c50b4b57af40bcd89c0127fd07d4822614",
+      bytes: 7845,
+      sha256: "bcfd79557ed12256745b06bc962a0ccc6da2758368426b432f4e94ec9f044a25",
     },
     "shaders/dense_part_2.frag": {
       bytes: 4350,
