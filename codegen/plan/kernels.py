@@ -63,8 +63,8 @@ WINDOW_AXES = CANONICAL_RANK - 1
 # A window that slides is unrolled along w.
 WIDEST_WINDOW = 7
 # Pooled convolutions are unrolled altogether: so many multiplications of a texel by
-# four filters at most.
-UNROLLED = 320
+# four filters at most: more compile slowly, and spill registers.
+UNROLLED = 160
 # With fewer results than this, fragments of pooled convolutions are "narrow".
 NARROW = 4
 # More draw buffers than this gain nothing once the weights cost no texel fetches.
