@@ -31,7 +31,6 @@ from keramos.plan.kernels import (
 from keramos.plan.layout import (
     CANONICAL_RANK,
     LANES,
-    B,
     D,
     DoesNotFitError,
     Layout,
@@ -42,11 +41,9 @@ from keramos.plan.layout import (
     layered_sequence,
     part,
     regrouped,
-    reinterpret,
     rows,
     sequence,
     table,
-    transposed,
 )
 from keramos.plan.names import stage_names
 from keramos.plan.pooling import pooled
@@ -65,6 +62,7 @@ from keramos.plan.stages import (
     Tensor,
 )
 from keramos.plan.textures import allocate, texture_for
+from keramos.plan.views import reordered, reshaped, sliced
 from keramos.primitives import (
     Conv,
     Map,
@@ -142,31 +140,7 @@ def _moment(tensor: Tensor, shape: Shape) -> Tensor:
     axis = max(CANONICAL_RANK - rank, 0)
     merged = tensor.shape[1 : max(rank - CANONICAL_RANK + 1, 1)]
     pace = math.prod(d or 0 for d in merged)
-    return Tensor(
-        shape, tensor.layout, tensor.home, tensor.batched, moment=D + axis, pace=pace
-    )
-
-
-def _sliced(source: Tensor, node: Node, primitive: Slice) -> Tensor | None:
-    """Return a slice as a view, None where its texels aren't whole texels of x."""
-    shape, out = node.inputs[0].shape, node.specs[0].shape
-    rank = len(shape)
-    offset = list(source.offset)
-    for axis, bounds in enumerate(primitive.slices):
-        size, kept = shape[axis] or 0, out[axis] or 0
-        start, _, step = slice(*bounds).indices(size)
-        if kept == size and step == 1:
-            continue
-        if step != 1 or (rank > CANONICAL_RANK and rank - axis >= CANONICAL_RANK):
-            return None
-        if axis == rank - 1:
-            if start % LANES or (kept % LANES and start + kept != size):
-                return None
-            offset[B] += start // LANES
-        else:
-            offset[D + axis - rank + CANONICAL_RANK] += start
-    part = source.is_part or out != shape
-    return replace(source, shape=out, offset=tuple(offset), is_part=part)
+    return replace(tensor, shape=shape, moment=D + axis, pace=pace)
 
 
 class _Builder:
@@ -482,26 +456,16 @@ class _Builder:
         """Return the result as a view of the operand, or None where it isn't one."""
         if node.epilogue is not None or node.inputs[0].constant is not None:
             return None
-        if isinstance(node.primitive, Reshape):
-            source = self.source(node.inputs[0])
-            # A part's layout is that of the texture, which has another shape.
-            if not source.is_whole:
+        shape = node.specs[0].shape
+        match node.primitive:
+            case Reshape():
+                return reshaped(self.source(node.inputs[0]), shape)
+            case Transpose(permutation) if keeps_channels(node.primitive):
+                return reordered(self.source(node.inputs[0]), shape, permutation)
+            case Slice():
+                return sliced(self.source(node.inputs[0]), shape, node.primitive)
+            case _:
                 return None
-            layout = reinterpret(source.layout, node.specs[0].shape)
-            if layout is None:
-                return None
-            return replace(source, shape=node.specs[0].shape, layout=layout)
-        if isinstance(node.primitive, Transpose) and keeps_channels(node.primitive):
-            source = self.source(node.inputs[0])
-            if not source.is_whole:
-                return None
-            layout = transposed(source.layout, node.primitive.permutation)
-            if layout is None:
-                return None
-            return replace(source, shape=node.specs[0].shape, layout=layout)
-        if isinstance(node.primitive, Slice):
-            return _sliced(self.source(node.inputs[0]), node, node.primitive)
-        return None
 
     def loop(self, node: Node, scan: Scan) -> None:
         """Add a Scan: the stages of its body, run once per step."""
@@ -666,7 +630,7 @@ class _Builder:
         initial = node.inputs[scan.sequences :][: scan.states]
         invariants = node.inputs[scan.sequences + scan.states :]
         for x, whole in zip(formal, map(self.rows, taken), strict=False):
-            self.tensors[x] = _moment(self.materialised(whole), x.shape)
+            self.tensors[x] = _moment(self.source(whole), x.shape)
         pairs = []
         for k, state in enumerate(initial):
             label = f"{name}_state_{k + 1}"

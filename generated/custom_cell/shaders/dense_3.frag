@@ -3,9 +3,10 @@ precision highp float;
 precision highp int;
 precision highp sampler2DArray;
 
-uniform int sizes[2];
-#define CHUNK_BLOCKS sizes[0]
-#define IN_BLOCKS sizes[1]
+uniform int sizes[3];
+#define AT0_D_OFFSET sizes[0]
+#define CHUNK_BLOCKS sizes[1]
+#define IN_BLOCKS sizes[2]
 
 // Where tap u of the window of output i lies in x; -1 for padding and for the zeros
 // between elements that a transposed convolution reads.
@@ -46,7 +47,7 @@ const int BLOCKS = 1;
 #define EACH_CHUNK(F) F(0, k0)
 
 vec4 at0(int n, int d, int h, int w, int b) {
-    return texelFetch(t0, ivec3(b, 0, 0), 0);
+    return texelFetch(t0, ivec3(b, 0, (d + AT0_D_OFFSET)), 0);
 }
 
 vec4 at1(int n, int d, int h, int w, int b) {

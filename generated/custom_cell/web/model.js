@@ -62,8 +62,8 @@ const DESCRIPTION = {
       sha256: "baaafd57cf926e36aeaf7ecd0f6f11f746f5784fbe8915278c167a0de44c336c",
     },
     "shaders/plan.json": {
-      bytes: 5272,
-      sha256: "7ced4def5f5091528f24885b5a724288a5cc39a79c69ea6fdff5a2a1d89c593e",
+      bytes: 4969,
+      sha256: "e7dd8b19213b7bb4316f9b2078900480a067fec6561a10d24f390d36eb4c9ac0",
     },
     "shaders/recurrent.frag": {
       bytes: 3497,
@@ -97,13 +97,9 @@ const DESCRIPTION = {
       bytes: 2247,
       sha256: "194297769603d83f5bbc0e98a02b20bb2dea2b0b3ed194ec5bb377e7fd8dc066",
     },
-    "shaders/dense_3_part.frag": {
-      bytes: 1490,
-      sha256: "9c7e14f3edb435ec92f34ba69c927752378c81c928cdcc21a629bd8b7b1d590e",
-    },
     "shaders/dense_3.frag": {
-      bytes: 3720,
-      sha256: "034c9ad003f861c72e5770320ca2c9f61b5e7f75dd22a800f804b91dcc7f3aac",
+      bytes: 3767,
+      sha256: "4593f4f8fc4fa164279e676bb7ead6a8a05fcb20019b245537f0b8d18018f7e1",
     },
     "web/cpu.wasm": {
       bytes: 1563,
