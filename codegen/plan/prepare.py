@@ -622,8 +622,9 @@ def _convolved(node: Node, cutter: _Cutter | None) -> tuple[Value, ...]:
 
 def _flat(x: Value, free_b: list[int], columns: int, node: Node) -> Value:
     """Return a constant that broadcasts against *free_b* as one row."""
-    if math.prod(_sizes(x.shape)) == 1:
-        return _reshape(x, [1], node)
+    size = math.prod(_sizes(x.shape))
+    if size in (1, columns):
+        return _reshape(x, [size], node)
     zeros = literal(np.zeros(free_b, np.float32))
     (grown,) = apply(Map(operand(0) + operand(1)), x, zeros, origins=node.origins)
     return _reshape(grown, [columns], node)

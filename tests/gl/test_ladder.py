@@ -12,10 +12,11 @@ from gl.device import Weights, context
 from keramos.emit.gl import emit_gl
 from keramos.expr import operand
 from keramos.graph import Graph, Value, apply, literal
+from keramos.passes import optimise
 from keramos.plan.layout import Limits
 from keramos.plan.names import constant_names
 from keramos.plan.profile import limits
-from keramos.primitives import Conv, Map, Spec
+from keramos.primitives import Contract, Conv, Map, Spec
 from keramos.runtime_min.vendored.gl import DeviceError, Executor
 
 # No software rasteriser has textures as wide as the plan's for WIDE pixels.
@@ -72,6 +73,17 @@ def test_weights_are_stored_once_for_all_limits(tmp_path: Path) -> None:
     weights, _ = write(convolution(), tmp_path, [limits(256), limits(16384)])
 
     assert list(weights.arrays) == ["kernel"]
+
+
+def test_the_bias_of_heads_is_stored_once(tmp_path: Path) -> None:
+    x = Value(Spec((5, 8)), name="x")
+    kernel, bias = np.ones((8, 2, 40), np.float32), np.ones((2, 40), np.float32)
+    (y,) = apply(Contract((1,), (0,)), x, literal(kernel, name="kernel"))
+    graph = optimise(Graph((x,), (y + literal(bias, name="bias"),), ("y",)))
+
+    weights, _ = write(graph, tmp_path, [limits(4096)])
+
+    assert list(weights.arrays) == ["kernel", "bias"]
 
 
 def test_a_device_below_the_lowest_limits_is_refused_in_one_sentence(
