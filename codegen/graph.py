@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from keramos import expr as scalar
 from keramos.expr import Expr
 from keramos.primitives import (
+    Concat,
     DType,
     Gather,
     Map,
@@ -32,6 +33,7 @@ from keramos.primitives import (
     align,
     broadcast,
     floating,
+    product,
 )
 
 Array = NDArray[Any]
@@ -50,6 +52,9 @@ class Constant:
     *storage* is how float32 numbers are stored; they are rounded to it already. With
     *factors* the codes are stored in 8 bits, and the scale beside them. What is stored
     in 8 bits without factors are codes: whole numbers from -127 to 127.
+
+    Each row of one that is *joined* has so many numbers of one constant, then of the
+    next: what is stored for them serves it too.
     """
 
     spec: Spec
@@ -58,6 +63,7 @@ class Constant:
     recipe: tuple[Hashable, ...] = field(default=(), repr=False)
     storage: Storage = "float32"
     factors: Factors | None = field(default=None, repr=False)
+    joined: tuple[tuple[Constant, int], ...] = field(default=(), repr=False)
 
     @property
     def identity(self) -> Hashable:
@@ -282,7 +288,9 @@ def _fold(node: Node, index: int) -> Value:
     same = node.inputs[0].constant if isinstance(node.primitive, Reshape) else None
     made_of = (x.constant.identity for x in node.inputs if x.constant is not None)
     recipe = (node.primitive, index, *made_of)
-    kept = Constant(node.specs[index], load, same, recipe, _moved_storage(node))
+    storage, joined = _moved_storage(node), _joined(node)
+    spec = node.specs[index]
+    kept = Constant(spec, load, same, recipe, storage, joined=joined)
     return constant(kept, name=name)
 
 
@@ -295,7 +303,22 @@ def _moved_storage(node: Node) -> Storage:
     if source is None or source.factors is not None:
         return "float32"
     moves = isinstance(node.primitive, Reshape | Transpose) and node.epilogue is None
-    return source.storage if moves else "float32"
+    return source.storage if moves or _joined(node) else "float32"
+
+
+def _joined(node: Node) -> tuple[tuple[Constant, int], ...]:
+    """Return the constants that a concatenation has side by side, and their runs.
+
+    None of them where they are stored in different ways.
+    """
+    if not isinstance(node.primitive, Concat):
+        return ()
+    axis = node.primitive.axis
+    constants = [x.constant for x in node.inputs if x.constant is not None]
+    alike = len({x.storage for x in constants}) == 1
+    if not alike or any(x.factors is not None for x in constants):
+        return ()
+    return tuple((x, product(x.spec.shape[axis:]) or 0) for x in constants)
 
 
 _ORIGINS: ContextVar[tuple[Origin, ...]] = ContextVar("origins", default=())

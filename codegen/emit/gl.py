@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from keramos.emit.glsl import Program
 from keramos.emit.programs import program, results, title
-from keramos.graph import Graph, Storage, Value
+from keramos.graph import Constant, Graph, Storage, Value, constant
 from keramos.plan.factor_scales import scale_name
 from keramos.plan.gl import plan
 from keramos.plan.layout import LANES, Limits, packing
@@ -59,23 +59,29 @@ def emit_gl(  # noqa: PLR0913 - options, each by its name
     plans = tuple(
         plan(graph, batch=batch, limits=x, where=where, storage=storage) for x in ladder
     )
-    stored = _stored(plans, names)
     known = _contents(names)
-    values = [value for gl in plans for value in _values(gl)]
-    extra = {stored[value]: value for value in values if _content(value) not in known}
+    more = _more(plans, known)
+    labels = [identifier(f"{x.name or 'constant'}_gl") for x in more.values()]
+    taken = [*names.values()]
+    unused = unique([*taken, *labels])[len(taken) :]
+    extra = dict(zip(unused, more.values(), strict=True))
+    stored = known | dict(zip(more, unused, strict=True))
     return GlFiles(files(plans, stored), extra, plans)
 
 
-def _content(value: Value) -> object:
-    """Return what is equal for constants that hold the same numbers in a row."""
+def _constant(value: Value) -> Constant:
+    """Return the constant whose numbers are stored for *value*."""
     if value.constant is None:
         raise TypeError("not a constant")
-    return value.constant.stored.identity
+    return value.constant.stored
 
 
-def _contents(names: Mapping[Value, str]) -> dict[object, str]:
-    """Return the name of each content of the weights file."""
-    contents = {_content(value): name for value, name in names.items()}
+def _contents(names: Mapping[Value, str]) -> dict[Hashable, str]:
+    """Return the name of each content of the weights file.
+
+    Constants that hold the same numbers in the same order have the same identity.
+    """
+    contents = {_constant(value).identity: name for value, name in names.items()}
     for value, name in names.items():
         factors = None if value.constant is None else value.constant.factors
         if factors is not None:
@@ -90,29 +96,40 @@ def _values(gl: GlPlan) -> list[Value]:
     return [*(c.value for c in gl.constants), *uniform]
 
 
-def _stored(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[Value, str]:
-    """Return the name in the weights file of each constant of the plans.
+def _more(
+    plans: Sequence[GlPlan], known: Collection[Hashable]
+) -> dict[Hashable, Value]:
+    """Return what has to be stored beside the contents that are *known*."""
+    more: dict[Hashable, Value] = {}
+    for value in (value for gl in plans for value in _values(gl)):
+        whole = _constant(value)
+        if whole.identity in known:
+            continue
+        for part in [part.stored for part, _ in whole.joined] or [whole]:
+            if part.identity not in known:
+                named = constant(part, name=value.name)
+                more.setdefault(part.identity, named)
+    return more
 
-    A constant that is another one reshaped goes by the other's name.
+
+def _read(value: Value, stored: Mapping[Hashable, str]) -> dict[str, Any]:
+    """Return where the numbers of a constant are: one tensor's, or several's.
+
+    Of those that are *joined* each row has so many numbers of one, then of the next.
     """
-    by_content = _contents(names)
-    values = [value for gl in plans for value in _values(gl)]
-    extra: dict[object, Value] = {}
-    for value in values:
-        if _content(value) not in by_content:
-            extra.setdefault(_content(value), value)
-    taken = list(names.values())
-    labels = [identifier(f"{x.name or 'constant'}_gl") for x in extra.values()]
-    unused = unique([*taken, *labels])[len(taken) :]
-    by_content |= dict(zip(extra, unused, strict=True))
-    return {value: by_content[_content(value)] for value in values}
+    whole = _constant(value)
+    name = stored.get(whole.identity)
+    if name is not None:
+        return {"tensor": name}
+    runs = [[stored[part.stored.identity], run] for part, run in whole.joined]
+    return {"joined": runs}
 
 
-def files(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[str, bytes]:
+def files(plans: Sequence[GlPlan], stored: Mapping[Hashable, str]) -> dict[str, bytes]:
     """Return ``_gl.py``, the programs and the plans.
 
     ``shaders/plan.json`` has the lowest limits, and names the files of the others.
-    *names* are the names in the weights file of the plans' constants.
+    *stored* are the names in the weights file, by the identity of the constants.
     """
     written = [
         {stage: program(stage, gl.limits.profile) for stage in gl.stages}
@@ -127,7 +144,7 @@ def files(plans: Sequence[GlPlan], names: Mapping[Value, str]) -> dict[str, byte
     higher = [f"plan_{gl.limits.texture_size}.json" for gl in plans[1:]]
     result = {"_gl.py": vendored.source("gl.py").encode()}
     for gl, stages, name in zip(plans, written, ["plan.json", *higher], strict=True):
-        document = _document(gl, names, stages, programs)
+        document = _document(gl, stored, stages, programs)
         if name == "plan.json":
             document["higher"] = higher[::-1]
         result[f"shaders/{name}"] = _json(document).encode()
@@ -152,7 +169,7 @@ def _json(document: Mapping[str, Any]) -> str:
 
 def _document(
     gl: GlPlan,
-    names: Mapping[Value, str],
+    stored: Mapping[Hashable, str],
     written: Mapping[Stage | Cell, Program],
     programs: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -185,13 +202,13 @@ def _document(
         ],
         "constants": [
             {
-                "tensor": names[constant.value],
-                "texture": gl.texture(constant.tensor),
-                **_packing(constant.tensor, (1, *constant.view)),
+                **_read(each.value, stored),
+                "texture": gl.texture(each.tensor),
+                **_packing(each.tensor, (1, *each.view)),
             }
-            for constant in gl.constants
+            for each in gl.constants
         ],
-        "buffers": [_buffer(stage, names) for stage in uniform],
+        "buffers": [_buffer(stage, stored) for stage in uniform],
         "inputs": [_port(gl, tensor) for tensor in gl.inputs],
         "outputs": [_port(gl, tensor) for tensor in gl.outputs],
         "programs": [
@@ -234,7 +251,7 @@ def _stage(
     return entry
 
 
-def _buffer(stage: Stage, names: Mapping[Value, str]) -> dict[str, Any]:
+def _buffer(stage: Stage, stored: Mapping[Hashable, str]) -> dict[str, Any]:
     """Return how a kernel fills a uniform buffer, and the bytes of each block.
 
     The blocks of one draw follow each other; so do the draws.
@@ -248,7 +265,7 @@ def _buffer(stage: Stage, names: Mapping[Value, str]) -> dict[str, Any]:
     channels = weights.chunk_blocks * LANES
     split = [weights.taps, weights.chunks, channels, groups, stage.group, LANES]
     return {
-        "tensor": names[weights.value],
+        **_read(weights.value, stored),
         "block": weights.vectors(stage.group) * LANES * 4,
         "blocks": weights.chunks,
         "view": [taps, depth, filters],

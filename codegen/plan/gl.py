@@ -16,6 +16,7 @@ from keramos.expr import operand
 from keramos.graph import Constant, Graph, Node, Storage, Value, ValueKey, apply
 from keramos.plan.cells import Item, Region, cost, schedule
 from keramos.plan.factor_scales import factor_scales
+from keramos.plan.fuse_products import prepare_fused
 from keramos.plan.halves import exact_in_body, exact_values
 from keramos.plan.joins import Place, fills_texels, joins
 from keramos.plan.kernels import (
@@ -161,7 +162,7 @@ class _Builder:
         self.where = where
         graph = factor_scales(graph)
         prepared = side_by_side(
-            prepare(graph, target=Target(batch, limits)),
+            prepare_fused(graph, target=Target(batch, limits)),
             draw_buffers=limits.draw_buffers,
         )
         self.graph = prepared.graph

@@ -259,10 +259,10 @@ class Executor:
         self._textures = [_texture(context, entry) for entry in plan["textures"]]
         self._resources += self._textures
         for entry in plan["constants"]:
-            array = tensors.arrays[entry["tensor"]]
+            array = _numbers(entry, tensors.arrays)
             self._write(entry["texture"], Packing.read(entry), array)
         self._buffers = [
-            self._buffer(entry, tensors.arrays[entry["tensor"]])
+            self._buffer(entry, _numbers(entry, tensors.arrays))
             for entry in plan["buffers"]
         ]
         self._programs = [
@@ -589,6 +589,19 @@ def _lacking(plan: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
         for name, need in zip(NEEDED, needed, strict=True)
         if name in info and info[name] < need
     ]
+
+
+def _numbers(
+    entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> NDArray[Any]:
+    """Return the numbers of a constant: a tensor's, or those of several side by side.
+
+    Of each that is joined, so many stand in each row.
+    """
+    if "tensor" in entry:
+        return arrays[entry["tensor"]]
+    rows = [arrays[name].reshape(-1, run) for name, run in entry["joined"]]
+    return np.concatenate(rows, axis=1)
 
 
 def _texture(context: moderngl.Context, entry: Sequence[Any]) -> moderngl.TextureArray:

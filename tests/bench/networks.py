@@ -139,7 +139,7 @@ def unfused() -> Iterator[None]:
     with (
         patch.object(gl, "joins", lambda *_: Joins({}, {}, {})),
         patch.object(gl, "prologues", lambda *_, **__: {}),
-        patch.object(gl, "prepare", lambda graph, **_: prepare(graph)),
+        patch.object(gl, "prepare_fused", lambda graph, **_: prepare(graph)),
         patch.object(gl, "schedule", lambda body, **_: tuple(body.nodes)),
     ):
         yield
@@ -188,12 +188,16 @@ def compile_networks(folder: Path, names: list[str]) -> None:
 def constants(plan: dict[str, Any]) -> Random:
     """Return random numbers for each constant of *plan*."""
     rng = np.random.default_rng(0)
-    entries = plan["constants"] + plan["buffers"]
-    shapes = {entry["tensor"]: entry["view"] for entry in entries}
+    sizes: dict[str, int] = {}
+    for entry in plan["constants"] + plan["buffers"]:
+        size = math.prod(entry["view"])
+        runs = entry.get("joined") or [(entry["tensor"], size)]
+        rows = size // sum(run for _, run in runs)
+        sizes |= {name: rows * run for name, run in runs}
     return Random(
         {
-            name: rng.uniform(-0.05, 0.05, shape).astype(np.float32)
-            for name, shape in shapes.items()
+            name: rng.uniform(-0.05, 0.05, size).astype(np.float32)
+            for name, size in sizes.items()
         }
     )
 

@@ -242,10 +242,10 @@ def test_a_sequence_of_too_many_steps_is_copied(tmp_path: Path) -> None:
 
 
 def test_layers_of_one_shape_share_the_program_of_their_cells(tmp_path: Path) -> None:
-    x = keras.Input((STEPS, 8))
+    x, other = keras.Input((STEPS, 8)), keras.Input((STEPS, 8))
     y = layers.LSTM(8)(layers.LSTM(16, return_sequences=True)(x))
-    z = layers.LSTM(12)(x)
-    keras.Model(x, [y, z]).save(tmp_path / "model.keras")
+    z = layers.LSTM(12)(other)
+    keras.Model([x, other], [y, z]).save(tmp_path / "model.keras")
     graph = optimise(import_model(read(tmp_path / "model.keras")))
 
     gl = plan(graph, batch=1, limits=Limits(), where="model")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from playwright.sync_api import Page, Playwright
 from strategies_cells import cells
 from strategies_graphs import graphs, inputs_for
+from strategies_products import always, products
 from web.browser import ask, opened
 from web.web_package import write_package
 
@@ -81,6 +82,14 @@ def test_drawn_cells_agree_on_llvmpipe(
     root: Path, browser_page: Page, graph: Graph
 ) -> None:
     check_in(browser_page, root, graph, "gpu")
+
+
+@given(graph=products())
+def test_drawn_products_of_one_input_agree_on_llvmpipe(
+    root: Path, browser_page: Page, graph: Graph
+) -> None:
+    with always():
+        check_in(browser_page, root, graph, "gpu")
 
 
 @pytest.mark.parametrize("profile", PROFILES)

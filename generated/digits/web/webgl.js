@@ -102,6 +102,30 @@ async function until(done) {
 }
 
 /**
+ * Return a constant of the plan: a tensor, or several side by side.
+ *
+ * Of each that is joined, so many numbers stand in each row.
+ */
+function constant({ tensor, joined }, tensors) {
+  if (joined === undefined) {
+    return tensors.get(tensor);
+  }
+  const parts = joined.map(([name, run]) => ({ ...tensors.get(name), run }));
+  const width = parts.reduce((total, { run }) => total + run, 0);
+  const [{ dtype, data: first, run }] = parts;
+  const data = new first.constructor((first.length / run) * width);
+  let column = 0;
+  for (const part of parts) {
+    for (let row = 0; row * width < data.length; ++row) {
+      const from = row * part.run;
+      data.set(part.data.subarray(from, from + part.run), row * width + column);
+    }
+    column += part.run;
+  }
+  return { dtype, data };
+}
+
+/**
  * How an array of up to five axes lies in a texture array or a uniform buffer.
  *
  * Each index adds its own offset, so one table per axis says everything.
@@ -424,11 +448,11 @@ export class Executor {
       const kind = textures[entry.texture][3];
       const texels = new FORMATS[kind].Texels(packing.length);
       texels.fill(kind === "U8" ? MIDDLE : 0);
-      packing.pack(tensors.get(entry.tensor).data, texels, 0, 1);
+      packing.pack(constant(entry, tensors).data, texels, 0, 1);
       this.#write(this.#textures[entry.texture], packing, texels, FORMATS[kind]);
     }
     for (const [index, entry] of buffers.entries()) {
-      this.#fillBuffer(this.#buffers[index], entry, tensors.get(entry.tensor));
+      this.#fillBuffer(this.#buffers[index], entry, constant(entry, tensors));
     }
   }
 
