@@ -132,10 +132,10 @@ def _member(node: Node) -> _Member | None:
 
 
 def _is_of_channels(x: Value, shape: Shape) -> bool:
-    """Return whether *x* is a constant with a number for each channel of *shape*."""
+    """Return whether *x* is a constant with a float for each channel of *shape*."""
     ones = len(x.shape) - len(shape)
     ending = ones >= 0 and x.shape == (*(1,) * ones, *shape)
-    return x.constant is not None and ending
+    return x.constant is not None and x.dtype == "float32" and ending
 
 
 def _geometry(member: _Member) -> Hashable:

@@ -17,9 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
 from numpy.typing import NDArray
-from strategies_products import always, attention, conv, dense, graph, products, relu
+from strategies_products import (
+    always,
+    attention,
+    conv,
+    dense,
+    ended,
+    graph,
+    products,
+    relu,
+)
 
-from keramos.graph import Constant, Graph, Storage, Value, apply, constant
+from keramos.expr import operand
+from keramos.graph import Constant, Graph, Storage, Value, apply, constant, literal
 from keramos.importer import import_model
 from keramos.passes import optimise
 from keramos.passes.round_weights import round_weights
@@ -253,6 +263,18 @@ def test_what_is_an_output_is_not_fused() -> None:
 
     assert fused(plain)
     assert not fused(tapped)
+
+
+def test_epilogues_that_read_numbers_of_other_types_are_not_fused() -> None:
+    rng = np.random.default_rng(0)
+    x = Value(Spec((8, 8, 16)), name="x")
+    y, total = relu(x), operand(0) + operand(1)
+    whole = literal(np.arange(16, dtype=np.int32))
+    halves = literal(np.arange(16, dtype=np.float32) / 2)
+    parts = [ended(conv(y, 16, rng), total, extra) for extra in (whole, halves)]
+    ends = [apply(Reduce("max", (0, 1)), part)[0] for part in parts]
+
+    assert not fused(graph(x, *ends))
 
 
 def test_what_saves_too_little_is_not_fused() -> None:
