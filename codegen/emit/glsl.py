@@ -564,12 +564,15 @@ def _vectors(u: int, v: int, q: int) -> str:
 
 
 def _rows(stage: Stage) -> list[str]:
-    """Return which of the rows that a fragment reads are padding of some result."""
+    """Return which of the rows that a fragment reads may lie outside x.
+
+    Those are padding of some result, or only read by fragments past the last one.
+    """
     conv = stage.node.primitive
     if not isinstance(conv, PooledConv):
         raise TypeError("only pooled convolutions read several rows")
     _, size, _, _ = canonical(stage.node.inputs[0].shape)
-    _, results, _, _ = canonical(stage.node.specs[0].shape)
+    computed = math.prod(d.radix for d in stage.output.layout.axis_digits(H))
     if len(conv.pool) == 1:
         return ["ROW"]
     length, stride, pad = (
@@ -578,7 +581,7 @@ def _rows(stage: Stage) -> list[str]:
         _low(stage, conv)[0],
     )
     high, _ = conv.tile
-    last = (results * high - 1) * stride - pad
+    last = (computed * high - 1) * stride - pad
     return [
         ("ROW" if j >= pad and last - (high - 1) * stride + j < size else "EDGE_ROW")
         for j in range((high - 1) * stride + length)
