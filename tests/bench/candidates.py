@@ -19,9 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from executor import load
-from kernels import CASES, Constants, graph_of
+from executor import device, opened, write
+from kernels import CASES, graph_of
 
 REFERENCE = "conv_rows-4x2"
 WARM_UP = 1.0  # seconds
@@ -63,9 +62,7 @@ def compile_candidates(folder: Path, profile: Any) -> None:
             merged = "m" if kernel.layout.row else ""
             shape = f"{kernel.layout.pixels}x{kernel.layout.group}{merged}"
             out = folder / case.name / f"{kernel.family}-{shape}-{kernel.group}"
-            for file, data in gl.files.items():
-                (out / file).parent.mkdir(parents=True, exist_ok=True)
-                (out / file).write_bytes(data)
+            write(gl.files, out)
             work = kernels.work(node, kernel)
             facts = {
                 **asdict(work),
@@ -79,19 +76,8 @@ def compile_candidates(folder: Path, profile: Any) -> None:
 
 def run_candidates(folder: Path, repeat: int) -> None:
     """Time each candidate in turn with the reference."""
-    import moderngl
-
-    gl = load()
-    options: dict[str, Any] = {"backend": "egl"}
-    context = moderngl.create_standalone_context(require=330, **options)
-    sys.stdout.write(f"{context.info['GL_RENDERER']}\n")
+    context = device()
     paths = sorted(path.parent for path in folder.glob("*/*/work.json"))
-
-    def executor(path: Path) -> Any:
-        plan = json.loads((path / "shaders" / "plan.json").read_text())
-        entries = plan["constants"] + plan["buffers"]
-        arrays = {e["tensor"]: np.ones(e["view"], np.float32) for e in entries}
-        return gl.Executor(path, Constants(arrays), context=context)
 
     def elapsed(running: Any, draws: int = 3) -> float:
         query = context.query(time=True)
@@ -101,12 +87,12 @@ def run_candidates(folder: Path, repeat: int) -> None:
                     running._draw(stage)
         return float(query.elapsed) / draws / 1e3
 
-    reference = executor(next(p for p in paths if p.name.startswith(REFERENCE)))
+    reference = opened(next(p for p in paths if p.name.startswith(REFERENCE)), context)
     start, fastest = time.perf_counter(), float("inf")
     while time.perf_counter() - start < WARM_UP:
         fastest = min(fastest, elapsed(reference))
     for path in paths:
-        candidate = executor(path)
+        candidate = opened(path, context)
         elapsed(candidate)
         ratios = sorted(elapsed(candidate) / elapsed(reference) for _ in range(repeat))
         candidate.release()

@@ -12,16 +12,13 @@ faster than its default of two passes.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from executor import load
+from executor import device, drawing, load, medians, opened, parser, write
 
 
 @dataclass(frozen=True)
@@ -105,10 +102,7 @@ def compile_cases(folder: Path) -> None:
             batch=1,
             where=case.name,
         )
-        for file, data in gl.files.items():
-            path = folder / case.name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        write(gl.files, folder / case.name)
 
 
 HEADER = """#version 330
@@ -225,18 +219,11 @@ def run_cases(folder: Path, repeat: int) -> None:
     """Print a line per case: milliseconds and GMAC/s of both, and the ratio."""
     import moderngl
 
-    gl = load()
-
-    options: dict[str, Any] = {"backend": "egl"}
-    context = moderngl.create_standalone_context(require=330, **options)
-    sys.stdout.write(f"{context.info['GL_RENDERER']}\n")
+    context = device()
     for case in CASES:
-        plan = json.loads((folder / case.name / "shaders" / "plan.json").read_text())
-        entries = plan["constants"] + plan["buffers"]
-        arrays = {e["tensor"]: np.ones(e["view"], np.float32) for e in entries}
-        executor = gl.Executor(folder / case.name, Constants(arrays), context=context)
+        executor = opened(folder / case.name, context)
         source, size, *given = baseline(case)
-        program = context.program(vertex_shader=gl.VERTEX, fragment_shader=source)
+        program = context.program(vertex_shader=load().VERTEX, fragment_shader=source)
         textures = [context.texture(s, 4, dtype="f4") for s in given]
         for unit, name in enumerate("AB"):
             textures[unit].filter = (moderngl.NEAREST, moderngl.NEAREST)
@@ -250,25 +237,9 @@ def run_cases(folder: Path, repeat: int) -> None:
                 texture.use(unit)
             array.render(vertices=3)  # noqa: B023
 
-        def ours() -> None:
-            with executor._drawing():  # noqa: B023
-                for stage in executor._stages[1:]:  # noqa: B023
-                    executor._draw(stage)  # noqa: B023
-
-        start = time.perf_counter()
-        while time.perf_counter() - start < 0.3:
-            theirs()
-            ours()
-            context.finish()
-        a: list[float] = []
-        b: list[float] = []
-        for _ in range(repeat):
-            for times, function in ((a, theirs), (b, ours)):
-                query = context.query(time=True)
-                with query:
-                    function()
-                times.append(query.elapsed / 1e6)
-        slow, fast = sorted(a)[repeat // 2], sorted(b)[repeat // 2]
+        functions = {"baseline": theirs, "keramos": drawing(executor)}
+        times = medians(context, functions, repeat)
+        slow, fast = (us / 1e3 for us in times.values())
         rates = [case.products / ms / 1e6 for ms in (slow, fast)]
         sys.stdout.write(
             f"{case.name:22s} baseline {slow:8.4f} ms {rates[0]:6.1f} GMAC/s   "
@@ -279,20 +250,9 @@ def run_cases(folder: Path, repeat: int) -> None:
         executor.release()
 
 
-@dataclass(frozen=True)
-class Constants:
-    """Weights by name."""
-
-    arrays: dict[str, Any]
-
-
 def main() -> None:
     """Compile or run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["compile", "run"])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--repeat", type=int, default=11)
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, repeat=11).parse_args()
     if arguments.command == "compile":
         compile_cases(arguments.folder)
     else:

@@ -23,7 +23,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from executor import load
+from executor import device, load
 
 BATCHES = (1, 8)
 WARM_UP = 1.0  # seconds
@@ -137,6 +137,7 @@ def unfused() -> Iterator[None]:
     from keramos.plan.prepare import prepare
 
     with (
+        patch.object(gl, "pooled", lambda _: ()),
         patch.object(gl, "joins", lambda *_: Joins({}, {}, {})),
         patch.object(gl, "prologues", lambda *_, **__: {}),
         patch.object(gl, "prepare_fused", lambda graph, **_: prepare(graph)),
@@ -204,13 +205,8 @@ def constants(plan: dict[str, Any]) -> Random:
 
 def run_networks(folder: Path, repeat: int) -> None:
     """Print a line per network: wall and GPU milliseconds, median of *repeat*."""
-    import moderngl
-
     gl = load()
-
-    options: dict[str, Any] = {"backend": "egl"}
-    context = moderngl.create_standalone_context(require=330, **options)
-    sys.stdout.write(f"{context.info['GL_RENDERER']}\n")
+    context = device()
     columns = "load s   wall ms   gpu ms  us/draw  draws programs texture MB"
     sys.stdout.write(f"{'network':26s} {columns}\n")
     for out in sorted(path for path in folder.iterdir() if path.is_dir()):
@@ -227,14 +223,14 @@ def run_networks(folder: Path, repeat: int) -> None:
         # A GPU that was idle runs slower at first.
         while time.perf_counter() - start < loading + WARM_UP:
             executor.run(inputs)
-        wall, device, issue = [], [], []
+        wall, busy, issue = [], [], []
         for _ in range(repeat):
             start = time.perf_counter()
             query = context.query(time=True)
             with query:
                 executor.run(inputs)
             wall.append(time.perf_counter() - start)
-            device.append(query.elapsed / 1e9)
+            busy.append(query.elapsed / 1e9)
             with executor._drawing():
                 start = time.perf_counter()
                 for function, arguments in executor._all:
@@ -252,7 +248,7 @@ def run_networks(folder: Path, repeat: int) -> None:
         )
         count = len(plan["programs"])
         sys.stdout.write(
-            f"{out.name:26s} {loading:6.2f} {_median(wall):9.2f} {_median(device):8.2f}"
+            f"{out.name:26s} {loading:6.2f} {_median(wall):9.2f} {_median(busy):8.2f}"
             f" {_median(issue) / draws * 1e3:8.2f} {draws:6d} {count:8d}"
             f" {plan['texture_bytes'] / 1e6:10.1f}\n"
         )
@@ -261,14 +257,9 @@ def run_networks(folder: Path, repeat: int) -> None:
 
 def time_stages(folder: Path, repeat: int) -> None:
     """Print the GPU time of each stage of one compiled network, the longest first."""
-    import moderngl
-
-    gl = load()
-
-    options: dict[str, Any] = {"backend": "egl"}
-    context = moderngl.create_standalone_context(require=330, **options)
+    context = device()
     plan = json.loads((folder / "shaders" / "plan.json").read_text())
-    executor = gl.Executor(folder, constants(plan), context=context)
+    executor = load().Executor(folder, constants(plan), context=context)
     inputs = [
         np.zeros((plan["batch"], *entry["shape"]), np.float32)
         for entry in plan["inputs"]

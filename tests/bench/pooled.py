@@ -8,8 +8,6 @@ On a software rasteriser set LP_NUM_THREADS=0: times are then those of the proce
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -18,8 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from executor import load
-from kernels import Constants
+from executor import device, drawing, elapsed, opened, parser, write
 
 # Rows and columns, channels and filters of 3x3 convolutions in front of 2x2 pools.
 CASES = ((26, 32, 64), (34, 32, 32), (58, 128, 128), (114, 64, 128), (16, 256, 256))
@@ -58,30 +55,18 @@ def compile_cases(folder: Path, profile: Any) -> None:
                     batch=1,
                     where="model",
                 )
-            for file, data in gl.files.items():
-                path = folder / f"{n}_{c}_{o}_{way}" / file
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+            write(gl.files, folder / f"{n}_{c}_{o}_{way}")
 
 
 def run_cases(folder: Path, repeat: int) -> None:
     """Print a line per case: microseconds both ways, timed in turn, and the ratio."""
-    import moderngl
-
-    gl = load()
-    options: dict[str, Any] = {"backend": "egl"}
-    context = moderngl.create_standalone_context(require=330, **options)
-    sys.stdout.write(f"{context.info['GL_RENDERER']}\n")
+    context = device()
     software = "llvmpipe" in context.info["GL_RENDERER"]
     for n, c, o in CASES:
         functions = {}
         draws = {}
         for way in WAYS:
-            place = folder / f"{n}_{c}_{o}_{way}"
-            plan = json.loads((place / "shaders" / "plan.json").read_text())
-            entries = plan["constants"] + plan["buffers"]
-            arrays = {e["tensor"]: np.ones(e["view"], np.float32) for e in entries}
-            executor = gl.Executor(place, Constants(arrays), context=context)
+            executor = opened(folder / f"{n}_{c}_{o}_{way}", context)
             functions[way] = drawing(executor)
             draws[way] = sum(len(s.draws) for s in executor._stages[1:])
         times: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -98,17 +83,6 @@ def run_cases(folder: Path, repeat: int) -> None:
         sys.stdout.flush()
 
 
-def drawing(executor: Any) -> Callable[[], None]:
-    """Return a function that draws all stages but the first."""
-
-    def draw() -> None:
-        with executor._drawing():
-            for stage in executor._stages[1:]:
-                executor._draw(stage)
-
-    return draw
-
-
 def clocked(context: Any, function: Callable[[], None], *, software: bool) -> float:
     """Return the microseconds that *function* takes on the device."""
     if software:
@@ -116,20 +90,14 @@ def clocked(context: Any, function: Callable[[], None], *, software: bool) -> fl
         function()
         context.finish()
         return (time.process_time() - start) * 1e6
-    query = context.query(time=True)
-    with query:
-        function()
-    return float(query.elapsed) / 1e3
+    return elapsed(context, function)
 
 
 def main() -> None:
     """Compile or run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["compile", "run"])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--profile", choices=["gpu", "software"], default="gpu")
-    parser.add_argument("--repeat", type=int, default=21)
-    arguments = parser.parse_args()
+    line = parser(__doc__, repeat=21)
+    line.add_argument("--profile", choices=["gpu", "software"], default="gpu")
+    arguments = line.parse_args()
     if arguments.command == "compile":
         compile_cases(arguments.folder, arguments.profile)
     else:

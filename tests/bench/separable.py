@@ -11,18 +11,14 @@ MobileNetV2: several shapes of the joined kernel, written by hand.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from executor import load
-from kernels import Constants
+from executor import device, drawing, load, medians, opened, parser, write
 
 
 @dataclass(frozen=True)
@@ -80,10 +76,7 @@ def compile_cases(folder: Path) -> None:
             batch=1,
             where=case.name,
         )
-        for file, data in gl.files.items():
-            path = folder / case.name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        write(gl.files, folder / case.name)
 
 
 def joined(case: Case, pixels: int, blocks: int) -> str:
@@ -149,7 +142,7 @@ def _column(q: int, pixels: int, blocks: int) -> str:
     return f"{{ int column = group * {blocks} + {q}; {kernel} {adds} }}"
 
 
-def drawing(context: Any, case: Case, pixels: int, blocks: int) -> Callable[[], None]:
+def by_hand(context: Any, case: Case, pixels: int, blocks: int) -> Callable[[], None]:
     """Return a function that draws the joined kernel."""
     gl = load()
     groups = -(-case.filters // 4 // blocks)
@@ -180,28 +173,14 @@ def drawing(context: Any, case: Case, pixels: int, blocks: int) -> Callable[[], 
 
 def run_cases(folder: Path, repeat: int) -> None:
     """Print a line per case: microseconds of the plan's draws, and of joined ones."""
-    import moderngl
-
-    gl = load()
-    options: dict[str, Any] = {"backend": "egl"}
-    context = moderngl.create_standalone_context(require=330, **options)
-    sys.stdout.write(f"{context.info['GL_RENDERER']}\n")
+    context = device()
     for case in CASES:
-        plan = json.loads((folder / case.name / "shaders" / "plan.json").read_text())
-        entries = plan["constants"] + plan["buffers"]
-        arrays = {e["tensor"]: np.ones(e["view"], np.float32) for e in entries}
-        executor = gl.Executor(folder / case.name, Constants(arrays), context=context)
-
-        def planned() -> None:
-            with executor._drawing():  # noqa: B023 - called before the next case
-                for stage in executor._stages[1:]:  # noqa: B023
-                    executor._draw(stage)  # noqa: B023
-
-        functions = {"plan": planned}
+        executor = opened(folder / case.name, context)
+        functions = {"plan": drawing(executor)}
         for pixels, blocks in SHAPES:
             if case.size % pixels == 0:
                 name = f"{pixels}x{blocks}"
-                functions[name] = drawing(context, case, pixels, blocks)
+                functions[name] = by_hand(context, case, pixels, blocks)
         times = medians(context, functions, repeat)
         best = min((us, name) for name, us in times.items() if name != "plan")
         row = "  ".join(f"{name} {us:.1f}" for name, us in times.items())
@@ -211,32 +190,9 @@ def run_cases(folder: Path, repeat: int) -> None:
         executor.release()
 
 
-def medians(
-    context: Any, functions: dict[str, Callable[[], None]], repeat: int
-) -> dict[str, float]:
-    """Return the microseconds of each function's draws, timed in turn."""
-    start = time.perf_counter()
-    while time.perf_counter() - start < 0.3:
-        for function in functions.values():
-            function()
-        context.finish()
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeat):
-        for name, function in functions.items():
-            query = context.query(time=True)
-            with query:
-                function()
-            times[name].append(query.elapsed / 1e3)
-    return {name: sorted(values)[repeat // 2] for name, values in times.items()}
-
-
 def main() -> None:
     """Compile or run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["compile", "run"])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--repeat", type=int, default=41)
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, repeat=41).parse_args()
     if arguments.command == "compile":
         compile_cases(arguments.folder)
     else:
