@@ -15,18 +15,15 @@
 #define EDGE_ROW(j, y, within) \
     int y = clamp(top + j, 0, IN_H - 1); \
     bool within = y == top + j;
-#define INSIDE(s, y, within, SUMS) { \
-    vec4 x = at0(n, d, y, left + s, base + i); \
-    if (!within) x = vec4(0.0); \
+#define TEXEL(s, y, within, SUMS) { \
+    vec4 x = at0(n, d, y, s, base + i); \
+    if (!(within)) x = vec4(0.0); \
     SUMS(MULTIPLY) }
-#define BEYOND(s, y, within, SUMS) { \
-    vec4 x = at0(n, d, y, clamp(left + s, 0, IN_W - 1), base + i); \
-    if (!within) x = vec4(0.0); \
-    SUMS(MULTIPLY) }
-#define EDGE(s, y, within, SUMS) { \
-    vec4 x = at0(n, d, y, clamp(left + s, 0, IN_W - 1), base + i); \
-    if (!within || left + s < 0 || left + s >= IN_W) x = vec4(0.0); \
-    SUMS(MULTIPLY) }
+#define INSIDE(s, y, within, SUMS) TEXEL(left + s, y, within, SUMS)
+#define BEYOND(s, y, within, SUMS) TEXEL(clamp(left + s, 0, IN_W - 1), y, within, SUMS)
+#define EDGE(s, y, within, SUMS) \
+    TEXEL(clamp(left + s, 0, IN_W - 1), y, \
+          within && left + s >= 0 && left + s < IN_W, SUMS)
 #define TAP(tap, q, k0, k1, k2, k3) \
     vec4 k0 = at1(0, 0, tap, c, b + q); \
     vec4 k1 = at1(0, 0, tap, c + 1, b + q); \

@@ -32,7 +32,7 @@ from keramos.plan.layout import (
     blocks,
     canonical,
 )
-from keramos.plan.pooling import PooledConv
+from keramos.plan.pooling import PooledConv, planar
 from keramos.plan.prologues import Prologue, lifted
 from keramos.plan.stages import Stage, Tensor
 from keramos.primitives import (
@@ -522,9 +522,7 @@ def _pooled(stage: Stage) -> str:
     if not isinstance(conv, PooledConv):
         raise TypeError("only pooled convolutions are")
     (high, wide), group = conv.tile, range(stage.group)
-    taps = [d or 0 for d in kernel[:-2]]
-    length, width = [1] * (2 - len(taps)) + taps
-    down, right = [1] * (2 - len(taps)) + list(conv.strides)
+    (length, width), (down, right) = planar(kernel[:-2]), planar(conv.strides)
     rows, columns = range(high), range(wide * stage.pixels)
     sums = [f"r{a}_{b}_{q}" for a in rows for b in columns for q in group]
     lines = ["#define EACH_SUM(F) " + " ".join(f"F({r})" for r in sums)]
@@ -575,12 +573,8 @@ def _rows(stage: Stage) -> list[str]:
     computed = math.prod(d.radix for d in stage.output.layout.axis_digits(H))
     if len(conv.pool) == 1:
         return ["ROW"]
-    length, stride, pad = (
-        stage.node.inputs[1].shape[0] or 1,
-        conv.strides[0],
-        _low(stage, conv)[0],
-    )
-    high, _ = conv.tile
+    (length, _), (stride, _) = planar(stage.node.inputs[1].shape[:-2]), conv.strides
+    (high, _), (pad, _) = conv.tile, _low(stage, conv)
     last = (computed * high - 1) * stride - pad
     return [
         ("ROW" if j >= pad and last - (high - 1) * stride + j < size else "EDGE_ROW")

@@ -28,7 +28,7 @@ from keramos.plan.layout import (
     rasterised,
     rows,
 )
-from keramos.plan.pooling import PooledConv
+from keramos.plan.pooling import PooledConv, planar
 from keramos.plan.profile import DEVICES, Device
 from keramos.primitives import (
     Concat,
@@ -518,12 +518,10 @@ def _pooled_work(
 ) -> Work:
     """Return what one fragment does that reads *read* blocks of channels."""
     height, width = conv.tile
-    lengths = (*(1,) * (2 - len(window)), *window)
-    steps = (*(1,) * (2 - len(window)), *conv.strides)
     rows, columns = (
         (count - 1) * step + length
         for count, step, length in zip(
-            (height, width * pixels), steps, lengths, strict=True
+            (height, width * pixels), planar(conv.strides), planar(window), strict=True
         )
     )
     vectors = math.prod(window) * read * LANES * group

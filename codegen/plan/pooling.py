@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from keramos.expr import Expr, operand, operands_of, substitute
@@ -46,8 +46,13 @@ class PooledConv(Conv):
     @property
     def tile(self) -> tuple[int, int]:
         """Return the rows and columns of results of which one is stored."""
-        rows, columns = (1,) * (AXES - len(self.pool)) + self.pool
-        return rows, columns
+        return planar(self.pool)
+
+
+def planar(lengths: Sequence[int | None]) -> tuple[int, int]:
+    """Return *lengths* along h and w, one along h where there is one axis only."""
+    high, wide = [1] * (AXES - len(lengths)) + [d or 0 for d in lengths]
+    return high, wide
 
 
 def pooled(graph: Graph) -> Iterator[tuple[Node, Node, Node]]:

@@ -82,8 +82,8 @@ const DESCRIPTION = {
       sha256: "63c39939c70e2f6a2d2e5c6faac05d519d6fa9d26cd9c2396eac63d3af06ae3d",
     },
     "shaders/max_pooling2d.frag": {
-      bytes: 7845,
-      sha256: "bcfd79557ed12256745b06bc962a0ccc6da2758368426b432f4e94ec9f044a25",
+      bytes: 7775,
+      sha256: "ad6ef27510335c8b3098bb9a6ab7060e852c150bd06e75a03664cc501d684519",
     },
     "shaders/dense_part_2.frag": {
       bytes: 4350,

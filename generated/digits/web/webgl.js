@@ -842,7 +842,7 @@ export class Executor {
 
   /** Return when the GPU has done what it was given so far. */
   async #finished() {
-    await this.#fenced((done) => until(done));
+    await this.#fenced(until);
   }
 
   /**
